@@ -1,0 +1,96 @@
+"""What can be called from Python: the same two verbs as the command line has."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfdiff.errors import UsageError
+from tfdiff.model import DETAILS, SHAREABLE, RecordOptions
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
+    from tfdiff.model import Result
+
+
+def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Result:
+    """Compare two traces, a being the reference.
+
+    Args:
+        a: path of the reference's trace.
+        b: path of the other trace.
+
+    Returns:
+        Verdict, first divergence, causes and everything compared; `tfdiff.reports` turns it into text or JSON.
+
+    Raises:
+        TraceError: a file is missing, no trace, damaged, or of another format version.
+        IncomparableError: the two traces have nothing in common.
+    """
+    from tfdiff.causes import explain_finding
+    from tfdiff.comparison.compare import compare
+    from tfdiff.trace.reader import open_trace
+
+    with open_trace(Path(a)) as first, open_trace(Path(b)) as second:
+        return compare(first, second, explain=explain_finding)
+
+
+def record(
+    output: str | os.PathLike[str],
+    *,
+    steps: int = 10,
+    reference: str | os.PathLike[str] | None = None,
+    share: Iterable[str] = SHAREABLE,
+    force: bool = False,
+    detail: str = "layers",
+    quiet: bool = False,
+) -> AbstractContextManager[None]:
+    """Record the training steps that run inside the `with` block.
+
+    The block always runs to its end; `steps` only says how many of its steps are kept.
+
+    Args:
+        output: path of the trace to write.
+        steps: training steps to record, 0 for all.
+        reference: trace of the run whose start is taken over, or None.
+        share: what to take from the reference: any of weights, batches, noise.
+        force: overwrite an existing output.
+        detail: what is kept in full: layers, ops or sketch.
+        quiet: no progress and no closing line.
+
+    Raises:
+        UsageError: an option that cannot be used like this, or an output that exists.
+        NoStepsError: at the end of the block, when nothing could be recorded.
+    """
+    from tfdiff.recorder.launch import recording
+
+    chosen = frozenset(share)
+    if not chosen <= set(SHAREABLE):
+        message = f"share takes any of {', '.join(SHAREABLE)}; found {', '.join(sorted(chosen - set(SHAREABLE)))}"
+        raise UsageError(message)
+    if detail not in DETAILS:
+        message = f"detail is one of {', '.join(DETAILS)}; found {detail!r}"
+        raise UsageError(message)
+    if steps < 0:
+        message = f"steps is a number from 0 (all) up; found {steps}"
+        raise UsageError(message)
+    caller = sys._getframe(1).f_globals.get("__file__")  # noqa: SLF001 - python's own way to see the caller
+    return recording(
+        RecordOptions(
+            script=caller or "<interactive>",
+            arguments=(),
+            module=False,
+            output=Path(output),
+            force=force,
+            reference=None if reference is None else Path(reference),
+            share=chosen,
+            steps=steps,
+            keep_running=True,
+            detail=detail,
+            quiet=quiet,
+        )
+    )

@@ -1,0 +1,205 @@
+"""Dropout: another rate, or none on one side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import same
+from tfdiff.causes.words import api_of, at, b_site, line_of, named, number, percent, plain
+from tfdiff.pairing.distance import relative_error
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tfdiff.causes.scene import Cut, Floats, Scene, Side
+
+EXACT = 1e-5
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A dropout seen in the numbers: y = x * scale where kept, 0 elsewhere."""
+
+    index: int
+    """Observation of y."""
+    rate: float
+    scale: float
+    kept: npt.NDArray[np.bool_]
+    uniform: Floats | None
+    """The draw that decided, None where none was found."""
+    below: bool = False
+    """Kept where the draw lies below the keep probability (else: at or above the rate)."""
+
+    def again(self, x: Floats, uniform: Floats) -> Floats:
+        """What this dropout makes of another tensor with a draw of its shape."""
+        kept = uniform < 1.0 - self.rate if self.below else uniform >= self.rate
+        return np.where(kept, x * self.scale, 0.0)
+
+
+def dropout_rate(scene: Scene) -> Proposal | None:
+    """Both sides drop, but another share: fits both rates from the scale and from the draws that were dropped."""
+    for cut in scene.cuts:
+        a, b = find_drop(scene.a, cut.a, cut.x_a), find_drop(scene.b, cut.b, cut.x_b)
+        if a is None or b is None or same(a.rate, b.rate, 1e-4):
+            continue
+        before = scene.distance(a.index, b.index, cut)
+        doubt = 0.0
+        if b.uniform is not None and a.uniform is not None:
+            after = scene.miss(a.index, a.again(cut.x_b, b.uniform), cut)
+        else:
+            after, doubt = _common(scene, cut, a, b), 0.2
+        inverted = same(a.rate + b.rate, 1.0)
+        return Proposal(
+            before,
+            after,
+            _summary(a.rate, b.rate, inverted=inverted),
+            _fix(scene, b.index, a.rate, inverted=inverted),
+            {"a": _rounded(a.rate), "b": _rounded(b.rate)},
+            fitted=2,
+            doubt=doubt,
+        )
+    return None
+
+
+def dropout_absent(scene: Scene) -> Proposal | None:
+    """One side drops, the other passes the same tensor on: not in training mode, or no such layer."""
+    for cut in scene.cuts:
+        a, b = find_drop(scene.a, cut.a, cut.x_a), find_drop(scene.b, cut.b, cut.x_b)
+        if (a is None) == (b is None):
+            continue
+        if a is not None and a.uniform is not None and _passes(scene.b, cut.b, scene.a, a.index):
+            before = relative_error(scene.a.array(a.index), cut.x_a)  # type: ignore[arg-type]
+            after = scene.miss(a.index, a.again(cut.x_b, a.uniform.reshape(cut.x_b.shape)), cut)
+            return _absent(scene, cut, a, before, after, in_b=False)
+        if b is not None and b.uniform is not None and _passes(scene.a, cut.a, scene.b, b.index):
+            y = scene.b.array(b.index)
+            before = relative_error(cut.x_b, y) if y is not None else float("inf")
+            after = scene.b.error(b.index, b.again(cut.x_b, b.uniform))
+            return _absent(scene, cut, b, before, after, in_b=True)
+    return None
+
+
+def find_drop(side: Side, index: int, x: Floats) -> Drop | None:
+    """The last bad observation that is `x` with some elements dropped and the others scaled by one constant."""
+    known = side.ancestors((index,))
+    for bad in reversed(side.bad):
+        seen = side.observations[bad]
+        if seen.size != x.size or "float" not in seen.dtype or seen.stats.zeros == 0:
+            continue
+        y = side.array(bad)
+        found = _as_drop(side, bad, x, y.reshape(x.shape), known) if y is not None else None
+        if found is not None:
+            return found
+    return None
+
+
+def _as_drop(side: Side, index: int, x: Floats, y: Floats, known: set[int]) -> Drop | None:
+    active, kept = x != 0.0, (y != 0.0) & (x != 0.0)
+    dropped = active & ~kept
+    if not kept.any() or not dropped.any():
+        return None
+    scale = float(np.median(y[kept] / x[kept]))
+    if scale <= 0.0 or relative_error(y, np.where(kept, scale * x, 0.0)) > EXACT:
+        return None
+    rate = 1.0 - 1.0 / scale if scale > 1.0 + 1e-6 else None
+    for noise in sorted(side.ancestors((index,)) - known):
+        if side.observations[noise].site.role == "noise":
+            found = _by_draw(side.array(noise), kept, dropped, rate)
+            if found is not None:
+                fitted, uniform, below = found
+                return Drop(index, fitted, scale, kept, uniform, below)
+    share = float(dropped.sum()) / float(active.sum())
+    spread = 4.0 * (share * (1 - share) / active.sum()) ** 0.5
+    if rate is None or abs(share - rate) > spread:
+        return None
+    return Drop(index, rate, scale, kept, None)
+
+
+def _by_draw(
+    uniform: Floats | None, kept: npt.NDArray[np.bool_], dropped: npt.NDArray[np.bool_], rate: float | None
+) -> tuple[float, Floats, bool] | None:
+    """(rate, draw, below) where one threshold of the draw parts what was kept from what was dropped."""
+    if uniform is None:
+        return None
+    try:
+        drawn = uniform.reshape(kept.shape) if uniform.size == kept.size else np.broadcast_to(uniform, kept.shape)
+    except ValueError:
+        return None
+    low, high = float(drawn[dropped].max()), float(drawn[kept].min())
+    below = low > high
+    if below:  # kept where the draw is small: the same with 1 - u
+        low, high = float(1.0 - drawn[dropped].min()), float(1.0 - drawn[kept].max())
+    if low > high + 1e-6:
+        return None
+    if rate is not None and not low - 1e-4 <= rate <= high + 1e-4:
+        return None
+    return (0.5 * (low + high) if rate is None else rate), np.asarray(drawn), below
+
+
+def _common(scene: Scene, cut: Cut, a: Drop, b: Drop) -> float:
+    """Without draws: what is left where both sides keep, after B is scaled as A is."""
+    y_a = scene.a.array(a.index)
+    y_b = scene.b.array(b.index)
+    turned = None if y_a is None or y_b is None else scene.in_a(y_b, y_a.shape, cut)
+    if y_a is None or turned is None:
+        return float("inf")
+    both = (y_a != 0) & (turned != 0)
+    return relative_error(y_a[both], turned[both] * (a.scale / b.scale)) if both.any() else float("inf")
+
+
+def _passes(side: Side, index: int, other: Side, drop: int) -> bool:
+    """Whether `side` goes on from the tensor with an op that `other` uses behind its dropout, and draws nothing for it."""
+    drawn = {seen.size for seen in side.with_role("noise")}
+    users = {side.observations[user].site.op for user in side.users(index)}
+    beyond = {other.observations[user].site.op for user in other.users(drop)}
+    return side.observations[index].size not in drawn and bool(users & beyond)
+
+
+def _absent(scene: Scene, cut: Cut, drop: Drop, before: float, after: float, *, in_b: bool) -> Proposal:
+    a_index, b_index = (cut.a, drop.index) if in_b else (drop.index, cut.b)
+    keras = all(_in_layer(side, index) for side, index in ((scene.a, a_index), (scene.b, b_index)))
+    rates = {"a": 0.0 if in_b else _rounded(drop.rate), "b": _rounded(drop.rate) if in_b else 0.0}
+    place = scene.finding.divergence.b
+    if keras:
+        on, off = ("B", "A") if in_b else ("A", "B")
+        summary = f"dropout is on in {on} ({percent(drop.rate)}) and off in {off}: {off}'s model does not run in training mode"
+        flag = "training=False" if in_b else "training=True"
+        fix = f"call the model with {flag}{at(place, called=True)}"
+        return Proposal(before, after, summary, fix, rates, code="training-flag", doubt=0.15)
+    if in_b:
+        summary = f"B drops {percent(drop.rate)} of this tensor, A drops nothing"
+        fix = f"remove the dropout{at(place)}"
+        return Proposal(before, after, summary, fix, rates, code="arch-extra-layer", doubt=0.15)
+    summary = f"A drops {percent(drop.rate)} of this tensor ({named(scene.finding.divergence.a)}), B drops nothing"
+    fix = f"add tf.nn.dropout(x, rate={number(_rounded(drop.rate))}) in front of the op{at(place, called=True)}"
+    return Proposal(before, after, summary, fix, rates, code="arch-missing-layer", doubt=0.15)
+
+
+def _in_layer(side: Side, index: int) -> bool:
+    places = [index, *side.users(index)]
+    return any(side.observations[i].site.layer is not None for i in places)
+
+
+def _rounded(rate: float) -> float:
+    """The rate without the rounding of 1 / (1 - rate) in float32."""
+    return round(rate, 5)
+
+
+def _summary(a: float, b: float, *, inverted: bool) -> str:
+    text = f"B drops {percent(_rounded(b))}, A drops {percent(_rounded(a))}"
+    return f"{text}: B passes the keep probability where the rate is wanted" if inverted else text
+
+
+def _fix(scene: Scene, index: int, rate: float, *, inverted: bool) -> str:
+    site, line = b_site(scene, index), line_of(scene.finding.divergence.b)
+    where = f" at {plain(line)}" if line else ""
+    value = number(_rounded(rate))
+    if site is not None and site.layer_class == "Dropout" and site.api is None:
+        return f"Dropout({value}){where}"
+    name = api_of(site) or "tf.nn.dropout"
+    hint = f" (rate = 1 - keep_prob = {value})" if inverted else ""
+    return f"{name}(..., rate={'1 - keep_prob' if inverted else value}){hint}{where}"

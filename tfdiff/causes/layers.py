@@ -1,0 +1,296 @@
+"""Forward pass: activations, biases, masks, layers that only one side has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfdiff.causes import replay
+from tfdiff.causes.functions import ACTIVATIONS, IN_CODE, IN_KERAS, fit_elu, fit_leaky
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import LINEAR_OPS, RESHAPES
+from tfdiff.causes.words import at, b_site, named, number, plain
+from tfdiff.pairing.distance import relative_error
+
+if TYPE_CHECKING:
+    from tfdiff.causes.scene import Cut, Floats, Scene, Side
+
+NONE = "none"
+ADDS = frozenset({"Add", "AddV2", "BiasAdd"})
+
+
+def activation(scene: Scene) -> Proposal | None:
+    """The same tensor goes through another function, through none, or through one more: each side's function is identified."""
+    for cut in scene.cuts:
+        a, b = find_function(scene, scene.a, cut.a, cut.x_a), find_function(scene, scene.b, cut.b, cut.x_b)
+        if a is None and b is not None and _goes_on(scene.a, cut.a, scene.b, b[1]):
+            a = (NONE, cut.a, 0)
+        if b is None and a is not None and _goes_on(scene.b, cut.b, scene.a, a[1]):
+            b = (NONE, cut.b, 0)
+        if a is None or b is None or a[0] == b[0]:
+            continue
+        y_a, wanted = _value(a[0], cut.x_a), _value(a[0], cut.x_b)
+        y_b = _value(b[0], cut.x_b)
+        turned = scene.in_a(y_b, y_a.shape, cut)
+        before = float("inf") if turned is None else relative_error(y_a, turned)
+        after = scene.miss(a[1], wanted, cut)
+        return Proposal(
+            before,
+            after,
+            f"A applies {_said(a[0])}, B applies {_said(b[0])} to the same values",
+            _activation_fix(scene, b[1], a[0], b[0]),
+            {"a": a[0], "b": b[0]},
+            fitted=a[2] + b[2],
+            doubt=0.02 * (NONE in (a[0], b[0])),
+        )
+    return None
+
+
+def find_function(scene: Scene, side: Side, index: int, x: Floats) -> tuple[str, int, int] | None:
+    """(name, observation, constants fitted) of the activation function that a side applies to `x` behind the cut."""
+    for name in ACTIVATIONS:
+        if name.endswith("softmax") and x.ndim < 2:
+            continue
+        y = _value(name, x)
+        if not np.isfinite(y).all() or relative_error(y, x) < 1e-4:
+            continue
+        found = side.find(y, tolerance=scene.tolerance)
+        if found is not None:
+            return name, found, 0
+    below = set(side.bad) - side.ancestors((index,))
+    for bad in sorted(below):
+        seen = side.observations[bad]
+        y_seen = side.array(bad) if seen.size == x.size and "float" in seen.dtype else None
+        if y_seen is None:
+            continue
+        y_seen = y_seen.reshape(x.shape)
+        for kind, fit in (("leaky_relu", fit_leaky), ("elu", fit_elu)):
+            constant = fit(x, y_seen)
+            name = "" if constant is None else f"{kind}({constant:.4g})"
+            if constant is not None and relative_error(_value(name, x), y_seen) <= max(scene.tolerance, 5e-5):
+                return name, bad, 1
+    return None
+
+
+def _value(name: str, x: Floats) -> Floats:
+    """The function of that name; `leaky_relu(0.3)` and `elu(0.5)` carry their constant."""
+    if name == NONE:
+        return x
+    if name in ACTIVATIONS:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return ACTIVATIONS[name](x)
+    kind, _, rest = name.partition("(")
+    constant = float(rest.rstrip(")"))
+    lower = x if kind == "leaky_relu" else np.expm1(np.minimum(x, 0.0))
+    return np.where(x > 0, x, constant * lower)
+
+
+def _goes_on(side: Side, index: int, other: Side, function: int) -> bool:
+    """Whether `side` feeds the tensor itself to the kind of op that `other` feeds the function's result to."""
+    users = {side.observations[user].site.op for user in side.users(index)}
+    beyond = {other.observations[user].site.op for user in other.users(function)}
+    return bool(users & beyond)
+
+
+def _said(name: str) -> str:
+    return "no activation" if name == NONE else name
+
+
+def _activation_fix(scene: Scene, index: int, wanted: str, found: str) -> str:
+    site, place = b_site(scene, index), scene.finding.divergence.b
+    kind, _, rest = wanted.partition("(")
+    constant = rest.rstrip(")") if kind in ("leaky_relu", "elu") and rest else ""
+    in_layer = site is not None and site.layer is not None
+    if wanted == NONE:
+        what = "activation=None" if in_layer else f"remove the {plain(found)}"
+        return f"{what}{at(place)}"
+    if in_layer:
+        argument = IN_KERAS.get(wanted, f"'{wanted}'")
+        if constant:
+            argument = f"lambda x: tf.nn.leaky_relu(x, {constant})" if kind == "leaky_relu" else f"keras.layers.ELU({constant})"
+        return f"activation={argument}{at(place)}"
+    code = IN_CODE.get(wanted, f"tf.nn.{wanted}(x)")
+    if constant:
+        code = f"tf.nn.leaky_relu(x, alpha={constant})" if kind == "leaky_relu" else f"tf.keras.activations.elu(x, {constant})"
+    return f"{code}{at(place, called=True)}"
+
+
+def bias_missing(scene: Scene) -> Proposal | None:
+    """One side adds a vector of its own that has no counterpart; the other goes on from the sum's first operand."""
+    for cut in scene.cuts:
+        a, b = _bias(scene, scene.a, cut.a), _bias(scene, scene.b, cut.b)
+        if (a is None) == (b is None):
+            continue
+        side, other, index = (scene.a, scene.b, cut.b) if a is not None else (scene.b, scene.a, cut.a)
+        node, variable = a or b or (0, 0)
+        bias = side.before(variable)
+        if bias is None or not _goes_on(other, index, side, node):
+            continue
+        x = cut.x_b if side is scene.a else cut.x_a
+        shaped = bias.reshape(-1, *[1] * (x.ndim - 2)) if _channels_first(side, node, x, bias) else bias
+        before = side.error(node, x)
+        name = plain(side.trace.variables[variable].name)
+        has, lacks = ("A", "B") if side is scene.a else ("B", "A")
+        fix = (
+            f"add a bias of shape {list(bias.shape)} (tf.Variable(tf.zeros({list(bias.shape)})), or use_bias=True)"
+            if has == "A"
+            else "leave the bias out (use_bias=False)"
+        )
+        return Proposal(
+            before,
+            side.error(node, x + shaped),
+            f"{has} adds the bias {name}, {lacks} has none here",
+            f"{fix}{at(scene.finding.divergence.b)}",
+            {"a": name if has == "A" else None, "b": name if has == "B" else None},
+            fitted=0,
+            doubt=0.02,
+        )
+    return None
+
+
+def _bias(scene: Scene, side: Side, index: int) -> tuple[int, int] | None:
+    """(node, variable) of an addition of an unpaired vector to the tensor."""
+    pairs = scene.pair_of_a if side is scene.a else scene.pair_of_b
+    for user in side.users(index):
+        seen = side.observations[user]
+        for operand in seen.inputs:
+            variable = side.variable_of(operand)
+            if seen.site.op in ADDS and variable is not None and variable not in pairs:
+                return user, variable
+    return None
+
+
+def _channels_first(side: Side, node: int, x: Floats, bias: Floats) -> bool:
+    attrs = side.observations[node].site.attrs
+    return x.ndim > 2 and (attrs.get("data_format") == "NCHW" or (x.shape[-1] != bias.size and x.shape[1] == bias.size))
+
+
+def extra_layer(scene: Scene) -> Proposal | None:
+    """B computes a layer with weights of its own before the op that A reaches at once."""
+    found = _detour(scene, scene.a, scene.b)
+    if found is None:
+        return None
+    before, after, names, count, layer = found
+    return Proposal(
+        before,
+        after,
+        f"B has {_layers(count)} that A lacks here ({names})",
+        f"remove {_layers(count)}{at(layer)}: feed what goes in there to the op behind",
+        {"a": 0, "b": count},
+        fitted=0,
+        code="arch-extra-layer",
+    )
+
+
+def missing_layer(scene: Scene) -> Proposal | None:
+    """A computes a layer with weights of its own before the op that B reaches at once."""
+    found = _detour(scene, scene.b, scene.a)
+    if found is None:
+        return None
+    before, after, names, count, _ = found
+    return Proposal(
+        before,
+        after,
+        f"A has {_layers(count)} that B lacks here ({names})",
+        f"add {_layers(count)} as in A ({named(scene.finding.divergence.a)}) in front of the op{at(scene.finding.divergence.b)}",
+        {"a": count, "b": 0},
+        fitted=0,
+        code="arch-missing-layer",
+    )
+
+
+def _layers(count: int) -> str:
+    return "a layer" if count == 1 else f"{count} layers"
+
+
+def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, int, object] | None:
+    """Proof that `long` without its own weights gives `short`: (before, after, names of the weights, layers, place in B)."""
+    for cut in scene.cuts:
+        s_cut, l_cut, x = (cut.a, cut.b, cut.x_b) if short is scene.a else (cut.b, cut.a, cut.x_a)
+        for node, variable in _linear(short, short.users(s_cut)):
+            pair = (scene.pair_of_a if short is scene.a else scene.pair_of_b).get(variable)
+            partner = None if pair is None else pair.b if short is scene.a else pair.a
+            for target, other in _linear(long, long.bad):
+                proof = _skip(scene, long, l_cut, x, target) if other == partner else None
+                if proof is None:
+                    continue
+                predicted, own = proof
+                mine, theirs = short.array(node), long.array(target)
+                if mine is None or theirs is None or mine.size != predicted.size:
+                    continue
+                before = relative_error(mine, theirs.reshape(mine.shape)) if mine.size == theirs.size else 1.0
+                names = ", ".join(plain(long.trace.variables[v].name) for v in own)
+                count = sum(1 for v in own if len(long.trace.variables[v].shape) > 1) or 1
+                return before, short.error(node, predicted), names, count, scene.finding.divergence.b
+    return None
+
+
+def _linear(side: Side, among: list[int] | tuple[int, ...]) -> list[tuple[int, int]]:
+    """(node, variable) of the matrix products and convolutions with a variable."""
+    found = []
+    for index in among:
+        if side.observations[index].site.op in LINEAR_OPS:
+            found += [(index, v) for v in map(side.variable_of, side.observations[index].inputs) if v is not None]
+    return found
+
+
+def _skip(scene: Scene, side: Side, start: int, x: Floats, target: int) -> tuple[Floats, list[int]] | None:
+    """(what `target` gives for the tensor of the cut, the unpaired weights skipped), None where nothing is skipped."""
+    pairs = scene.pair_of_a if side is scene.a else scene.pair_of_b
+    between = side.ancestors((target,)) - side.ancestors((start,))
+    variables = {v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"}
+    own = sorted(v for v in variables if v not in pairs)
+    seen = side.observations[target]
+    if not own or start not in side.ancestors((target,)):
+        return None
+    operands: list[Floats] = []
+    for operand in seen.inputs:
+        value = side.array(operand)
+        if value is None:
+            return None
+        weight = side.variable_of(operand) is not None
+        if not weight and value.shape[1:] != x.shape[1:]:
+            if value.size != x.size:
+                return None
+            value = x.reshape(value.shape)
+        operands.append(value if weight else x.reshape(value.shape))
+    predicted = replay.apply(seen.site.op, seen.site.attrs, operands, seen.shape)
+    return None if predicted is None else (predicted, own)
+
+
+def mask(scene: Scene) -> Proposal | None:
+    """One side leaves positions out of a mean, sum or maximum (or of the tensor), the other does not."""
+    for cut in scene.cuts:
+        for m, name in _masks(scene, cut):
+            for kind in REDUCTIONS:
+                proposal = _masked(scene, cut, m, name, kind)
+                if proposal is not None:
+                    return proposal
+    return None
+
+
+def _masked(scene: Scene, cut: Cut, m: Floats, name: str, kind: str) -> Proposal | None:
+    ones = np.ones_like(m)
+    a_masked, b_masked = (scene.a.find(_reduced(kind, x, m), tolerance=scene.tolerance) for x in (cut.x_a, cut.x_b))
+    if (a_masked is None) == (b_masked is None):
+        return None
+    if a_masked is not None:
+        b_plain = cut.b if kind == "product" else scene.b.find(_reduced(kind, cut.x_b, ones), tolerance=scene.tolerance)
+        return None if b_plain is None else _mask_proposal(scene, cut, m, name, kind, a_masked)
+    return None
+
+
+REDUCTIONS = ("mean", "sum", "max", "product")
+
+
+def _reduced(kind: str, x: Floats, m: Floats) -> Floats:
+    raise NotImplementedError
+
+
+def _mask_proposal(scene: Scene, cut: Cut, m: Floats, name: str, kind: str, index: int) -> Proposal:
+    raise NotImplementedError
+
+
+def _masks(scene: Scene, cut: Cut) -> list[tuple[Floats, str]]:
+    raise NotImplementedError

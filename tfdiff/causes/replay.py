@@ -1,0 +1,129 @@
+"""The few ops that can be computed again in NumPy: to get at inner tensors of which only a sketch was kept, and to ask what
+an op would have given with other operands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+MAX_WORK = 1 << 28
+"""Multiplications up to which a convolution is computed again."""
+
+
+def apply(op: str, attrs: Mapping[str, Any], operands: Sequence[Floats], shape: tuple[int, ...]) -> Floats | None:
+    """The first output of an op, float64; None for an op or attributes that are not known, or operands that do not fit."""
+    compute = OPS.get(op)
+    if compute is None:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            result = compute(attrs, operands)
+        return None if result is None else np.asarray(result, np.float64).reshape(shape)
+    except (ValueError, IndexError, TypeError, KeyError):
+        return None
+
+
+def _matmul(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    x, y = operands
+    return (x.T if attrs.get("transpose_a") else x) @ (y.T if attrs.get("transpose_b") else y)
+
+
+def _batch_matmul(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    x, y = operands
+    x = np.swapaxes(x, -1, -2) if attrs.get("adj_x") else x
+    return np.matmul(x, np.swapaxes(y, -1, -2) if attrs.get("adj_y") else y)
+
+
+def _bias_add(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    x, bias = operands
+    if attrs.get("data_format") == "NCHW":
+        bias = bias.reshape(-1, *[1] * (x.ndim - 2))
+    return x + bias
+
+
+def _conv2d(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats | None:
+    x, kernel = operands
+    strides = list(attrs.get("strides", ()))
+    padding = attrs.get("padding")
+    plain = attrs.get("data_format", "NHWC") == "NHWC" and set(attrs.get("dilations") or [1]) == {1}
+    if not plain or len(strides) != 4 or padding not in ("SAME", "VALID") or kernel.shape[2] != x.shape[3]:
+        return None
+    size, stride = kernel.shape[:2], strides[1:3]
+    if padding == "SAME":
+        x = np.pad(x, [(0, 0), *(_same(x.shape[1 + i], size[i], stride[i]) for i in range(2)), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+    if windows.size * kernel.shape[3] > MAX_WORK:
+        return None
+    return np.tensordot(windows, kernel, axes=([3, 4, 5], [2, 0, 1]))
+
+
+def _same(length: int, size: int, stride: int) -> tuple[int, int]:
+    """Zeros before and behind, as TensorFlow's SAME has them: the odd one behind."""
+    total = max((-(-length // stride) - 1) * stride + size - length, 0)
+    return total // 2, total - total // 2
+
+
+def _reduce(function: Callable[..., Any]) -> Callable[[Mapping[str, Any], Sequence[Floats]], Floats]:
+    def compute(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+        x, axes = operands
+        keep = bool(attrs.get("keep_dims", attrs.get("keepdims", False)))
+        return np.asarray(function(x, axis=tuple(int(axis) for axis in np.ravel(axes)), keepdims=keep))
+
+    return compute
+
+
+def _softmax(_: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    (x,) = operands
+    raised: Floats = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
+
+
+def _elementwise(function: Callable[..., Any]) -> Callable[[Mapping[str, Any], Sequence[Floats]], Floats]:
+    return lambda _, operands: np.asarray(function(*operands))
+
+
+def _first(_: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    return operands[0]
+
+
+OPS: dict[str, Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]] = {
+    "MatMul": _matmul,
+    "BatchMatMulV2": _batch_matmul,
+    "BiasAdd": _bias_add,
+    "Conv2D": _conv2d,
+    "Add": _elementwise(np.add),
+    "AddV2": _elementwise(np.add),
+    "Sub": _elementwise(np.subtract),
+    "Mul": _elementwise(np.multiply),
+    "RealDiv": _elementwise(np.divide),
+    "Maximum": _elementwise(np.maximum),
+    "Square": _elementwise(np.square),
+    "SquaredDifference": _elementwise(lambda x, y: np.square(x - y)),
+    "Sqrt": _elementwise(np.sqrt),
+    "Rsqrt": _elementwise(lambda x: 1.0 / np.sqrt(x)),
+    "Neg": _elementwise(np.negative),
+    "Exp": _elementwise(np.exp),
+    "Log": _elementwise(np.log),
+    "Tanh": _elementwise(np.tanh),
+    "Relu": _elementwise(lambda x: np.maximum(x, 0.0)),
+    "Sigmoid": _elementwise(lambda x: 1.0 / (1.0 + np.exp(-x))),
+    "Softmax": _softmax,
+    "SelectV2": _elementwise(lambda c, x, y: np.where(c != 0.0, x, y)),
+    "GreaterEqual": _elementwise(np.greater_equal),
+    "Mean": _reduce(np.mean),
+    "Sum": _reduce(np.sum),
+    "Max": _reduce(np.max),
+    "Transpose": lambda _, operands: np.transpose(operands[0], [int(axis) for axis in np.ravel(operands[1])]),
+    "Reshape": _first,
+    "ExpandDims": _first,
+    "Squeeze": _first,
+    "Cast": _first,
+}

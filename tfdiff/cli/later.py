@@ -1,0 +1,89 @@
+"""What CONTRACT promises and this version does not have yet: options and commands that say so and exit with 2."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.errors import NotBuiltError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ISOLATE = (
+    "judging every layer on equal inputs",
+    "names what was introduced from one free run; leave the option out or say --no-isolate",
+)
+CALIBRATE = ("measuring the noise floor", "uses an analytic tolerance; leave the option out or say --no-calibrate")
+LOCKSTEP = ("starting each step from a's state", "lets b run freely from its equal start; leave the option out")
+PASSES = (
+    "sharing without an extra run of the script",
+    "may run the script once more to see its structure; leave the option out",
+)
+MAP = ("pairs given by the user", "pairs by value, shape and order alone; leave the option out")
+
+
+def not_built(what: str, reason: tuple[str, str]) -> NotBuiltError:
+    """Return the error that names the missing part `what`, with its purpose and what this version does instead."""
+    purpose, instead = reason
+    return NotBuiltError(f"not built yet: {what} ({purpose}); this version {instead}")
+
+
+class NotBuiltAction(argparse.Action):
+    """An option of CONTRACT that ends the program; `const` is the reason."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Raise NotBuiltError."""
+        raise not_built(option_string or self.dest, self.const)
+
+
+def add_later_flag(parser: argparse.ArgumentParser, option: str, reason: tuple[str, str]) -> None:
+    """Add a flag that is not built yet."""
+    parser.add_argument(option, action=NotBuiltAction, nargs=0, const=reason, help=f"not built yet: {reason[0]}")
+
+
+def add_later_file(parser: argparse.ArgumentParser, option: str, reason: tuple[str, str]) -> None:
+    """Add an option with a file name that is not built yet."""
+    # A tuple as metavar is what argparse wants for nargs=1; a plain FILE would do the same, but only there.
+    parser.add_argument(
+        option, action=NotBuiltAction, nargs=1, metavar="FILE", const=reason, help=f"not built yet: {reason[0]}"
+    )
+
+
+class ReportCommand:
+    """write a report to attach to an issue, HTML or Markdown (not built yet)"""
+
+    name = "report"
+
+    def prepare_parser(self, parser: argparse.ArgumentParser) -> None:
+        """Take whatever the finished command will take."""
+        parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Raise NotBuiltError."""
+        raise not_built(
+            "tfdiff report",
+            ("a self-contained HTML or Markdown page", "prints text: tfdiff diff A.h5 B.h5 > report.txt"),
+        )
+
+
+class BundleCommand:
+    """pack what an issue needs into one small file (not built yet)"""
+
+    name = "bundle"
+
+    def prepare_parser(self, parser: argparse.ArgumentParser) -> None:
+        """Take whatever the finished command will take."""
+        parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Raise NotBuiltError."""
+        raise not_built(
+            "tfdiff bundle", ("the window around the first divergence", "keeps whole traces: attach both .h5 files")
+        )

@@ -1,0 +1,1 @@
+"""Comparing two traces: metrics, tolerance, the first place where they part, and rows for people to look at."""

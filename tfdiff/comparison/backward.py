@@ -1,0 +1,225 @@
+"""Gradients of the weights of one step: equal, noise around zero, missing, or different; and where a difference begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfdiff.comparison.findings import Finding, Match
+from tfdiff.comparison.forward import pairing_of
+from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
+from tfdiff.comparison.places import optimizer_lines, place_of, place_of_variable
+from tfdiff.comparison.runs import of_variable
+from tfdiff.comparison.tolerance import epsilon
+from tfdiff.model import Divergence, Place
+
+if TYPE_CHECKING:
+    from tfdiff.comparison.graph import StepGraph
+    from tfdiff.comparison.matching import Matching
+    from tfdiff.comparison.runs import Runs, StepView
+    from tfdiff.model import Observation
+    from tfdiff.pairing.variables import VariablePair
+    from tfdiff.trace.reader import Trace
+
+NOISE_UNITS = 64.0
+"""A gradient below this many rounding errors of the sum it comes from is zero in theory."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradients of one pair of weights in one step."""
+
+    pair: VariablePair
+    a: Observation | None
+    b: Observation | None
+    error: float
+    """Infinite where one side has none."""
+    noise: bool
+    """Zero in theory on both sides (a bias in front of a normalization): its rounding means nothing."""
+
+    @property
+    def missing(self) -> bool:
+        """Whether exactly one side has a gradient."""
+        return (self.a is None) != (self.b is None)
+
+
+def gradients(runs: Runs, view: StepView) -> list[Gradient]:
+    """The gradients of all paired weights that have one on a side, as the tape returned them."""
+    a, b = (of_variable(graph.block, "weight gradient") for graph in (view.a, view.b))
+    found = []
+    for pair in runs.weights:
+        first, second = (entries[0] if entries else None for entries in (a.get(pair.a), b.get(pair.b)))
+        if first is None and second is None:
+            continue
+        error, noise = float("inf"), False
+        if first is not None and second is not None:
+            error = pair_error(view.a.block, first.index, view.b.block, second.index, pair)
+            noise = _is_noise(view.a, first) and _is_noise(view.b, second)
+        found.append(Gradient(pair, first, second, error, noise))
+    return found
+
+
+def _is_noise(graph: StepGraph, gradient: Observation) -> bool:
+    """Whether the gradient is within rounding of the sum over a larger tensor that it is."""
+    seen = gradient
+    for _ in range(8):
+        operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
+        if not operands:
+            return False
+        larger = max(operands, key=lambda operand: operand.size)
+        if larger.size > gradient.size:
+            terms = larger.size / gradient.size
+            limit = NOISE_UNITS * epsilon(gradient.dtype) * larger.stats.norm * float(terms**0.5)
+            return gradient.stats.norm <= limit
+        seen = operands[0]
+    return False
+
+
+def backward_findings(
+    runs: Runs, view: StepView, found: list[Gradient], matching: Matching, *, forward_equal: bool
+) -> list[Finding]:
+    """Divergences of the backward pass: missing gradients always, different ones only behind an equal forward pass."""
+    findings = []
+    missing = [gradient for gradient in found if gradient.missing]
+    stopped = [gradient for gradient in missing if not _frozen(runs, view, gradient)]
+    frozen = [gradient for gradient in missing if gradient not in stopped]
+    different = [
+        gradient
+        for gradient in found
+        if not gradient.missing and not gradient.noise and gradient.error > view.tolerances.gradient
+    ]
+    if forward_equal and different:
+        findings.append(_different(runs, view, different, matching))
+    if stopped:
+        findings.append(_missing(runs, view, stopped, matching, "missing-gradient"))
+    if frozen:
+        findings.append(_missing(runs, view, frozen, matching, "frozen"))
+    return findings
+
+
+def _frozen(runs: Runs, view: StepView, gradient: Gradient) -> bool:
+    """Whether the side without a gradient did not ask for one: not trainable, or its op's output has a gradient."""
+    graph, variable = (view.a, gradient.pair.a) if gradient.a is None else (view.b, gradient.pair.b)
+    trace: Trace = runs.a if gradient.a is None else runs.b
+    if not trace.variables[variable].trainable:
+        return True
+    with_gradient = {seen.of for seen in graph.observations if seen.site.role == "activation gradient"}
+    return any(user in with_gradient for user in _users(graph, variable))
+
+
+def _users(graph: StepGraph, variable: int) -> list[int]:
+    """Ops that take a variable together with the batch."""
+    found = []
+    for index in sorted(graph.weighted):
+        for operand in graph.operands(index):
+            if operand in graph.parameters and variable in {
+                graph.observations[i].site.variable for i in graph.ancestors((operand,))
+            }:
+                found.append(index)
+    return found
+
+
+def _in_order(view: StepView, found: list[Gradient]) -> list[Gradient]:
+    """Nearest to the loss first."""
+
+    def last_use(gradient: Gradient) -> int:
+        return max(_users(view.a, gradient.pair.a), default=-1)
+
+    return sorted(found, key=last_use, reverse=True)
+
+
+def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matching) -> Finding:
+    ordered = _in_order(view, found)
+    worst = ordered[0]
+    a_at, b_at = _beginning(view, matching, worst)
+    a, b = worst.a, worst.b
+    places = [
+        place_of(graph.observations[at]) if at is not None else place_of_variable(trace.variables[variable], seen)
+        for graph, at, trace, variable, seen in (
+            (view.a, a_at, runs.a, worst.pair.a, a),
+            (view.b, b_at, runs.b, worst.pair.b, b),
+        )
+    ]
+    names = ", ".join(runs.a.variables[gradient.pair.a].name for gradient in ordered[:3])
+    divergence = Divergence(
+        step=view.step,
+        phase="backward",
+        a=places[0],
+        b=places[1],
+        error=worst.error,
+        tolerance=view.tolerances.gradient,
+        summary=f"{len(ordered)} of the weights' gradients differ although the forward pass agrees: {names}",
+        a_index=a.index if a else None,
+        b_index=b.index if b else None,
+    )
+    return _wrap(runs, view, divergence, matching, ordered, "")
+
+
+def _beginning(view: StepView, matching: Matching, first: Gradient) -> tuple[int | None, int | None]:
+    """Forward ops whose gradient differs first on the way back from the loss: the consumers of the last equal activation."""
+    a_of, b_of = (
+        {seen.of: seen.index for seen in graph.observations if seen.site.role == "activation gradient" and seen.of is not None}
+        for graph in (view.a, view.b)
+    )
+    a_users, b_users = _users(view.a, first.pair.a), _users(view.b, first.pair.b)
+    for match in reversed(matching.table()):
+        if match.a not in a_of or match.b not in b_of or (a_users and match.a < max(a_users)):
+            continue
+        error = observation_error(view.a.block, a_of[match.a], view.b.block, b_of[match.b], match.permutation)
+        if error > view.tolerances.gradient:
+            return _consumer(view.a, match.a), _consumer(view.b, match.b)
+    return (max(a_users, default=None), max(b_users, default=None))
+
+
+def _consumer(graph: StepGraph, index: int) -> int | None:
+    return next(iter(graph.consumers.get(index, ())), None)
+
+
+def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matching, kind: str) -> Finding:
+    ordered = _in_order(view, found)
+    first = ordered[0]
+    side = "a" if first.a is None else "b"
+    names = ", ".join(runs.a.variables[gradient.pair.a].name for gradient in ordered[:3])
+    what = "is not trained" if kind == "frozen" else "gets no gradient"
+    divergence = Divergence(
+        step=view.step,
+        phase="update" if kind == "frozen" else "backward",
+        a=_missing_place(runs.a, view.a, first.pair.a, view.step),
+        b=_missing_place(runs.b, view.b, first.pair.b, view.step),
+        error=1.0,
+        tolerance=view.tolerances.gradient,
+        summary=f"{names} {what} in {side}",
+        a_index=first.a.index if first.a else None,
+        b_index=first.b.index if first.b else None,
+    )
+    return _wrap(runs, view, divergence, matching, ordered, kind)
+
+
+def _missing_place(trace: Trace, graph: StepGraph, variable: int, step: int) -> Place:
+    """Where the weight is used; the layer's or variable's line, and the optimizer's where there is none."""
+    users = _users(graph, variable)
+    place = place_of_variable(trace.variables[variable], graph.observations[users[0]] if users else None)
+    if place.source is None:
+        source, called = optimizer_lines(trace, step)
+        return Place(place.layer, place.site, source or called, called)
+    return place
+
+
+def _wrap(
+    runs: Runs, view: StepView, divergence: Divergence, matching: Matching, found: list[Gradient], kind: str
+) -> Finding:
+    more = tuple(
+        Match(g.a.index, g.b.index, g.error, view.tolerances.gradient, "weight", pair_order(g.pair))
+        for g in found
+        if g.a is not None and g.b is not None
+    )
+    return Finding(
+        divergence,
+        runs.a,
+        runs.b,
+        runs.pairs,
+        pairing=pairing_of(view, matching, more),
+        variable=found[0].pair,
+        also=tuple(gradient.pair for gradient in found),
+        kind=kind,
+    )

@@ -1,0 +1,90 @@
+"""The entry point: two traces in, the verdict and everything behind it out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from tfdiff.comparison.own_data import data_findings
+from tfdiff.comparison.own_init import init_findings
+from tfdiff.comparison.rows import build_rows
+from tfdiff.comparison.runs import pair_runs
+from tfdiff.comparison.steps import StepsResult, judge_steps
+from tfdiff.errors import IncomparableError
+from tfdiff.model import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tfdiff.comparison.findings import Finding
+    from tfdiff.comparison.runs import Runs
+    from tfdiff.model import Cause
+    from tfdiff.trace.reader import Trace
+
+START_LIMIT = 1e-4
+"""Largest difference of the weights before step 0 with which the steps can still be judged."""
+
+
+def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | None = None) -> Result:
+    """Compare two traces, a being the reference.
+
+    `explain` names the causes of one finding, most likely first; without it the result has none.
+
+    Raises:
+        IncomparableError: a trace has no complete step.
+        TraceError: a trace is damaged.
+    """
+    for trace in (a, b):
+        if trace.steps == 0:
+            raise IncomparableError(
+                f"{trace.path.name}: expected at least one complete step, found none; record it again with more steps"
+            )
+    runs = pair_runs(a, b)
+    steps = judge_steps(runs)
+    notes: list[str] = []
+    equal_start = steps.start_error <= START_LIMIT
+    findings = steps.findings if equal_start else []
+    if not equal_start:
+        notes.append(
+            f"the weights differ before step 0 (relative error {steps.start_error:.2g}): the steps were not judged; "
+            "record b with --reference to start both runs equal"
+        )
+    data, data_notes = data_findings(runs)
+    own = [*data, *init_findings(runs)]
+    notes += data_notes
+    causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
+    divergences = tuple(finding.divergence for finding in findings)
+    return Result(
+        verdict=_verdict(runs, steps, bool(findings or own), equal_start),
+        a_trace=a.path.name,
+        b_trace=b.path.name,
+        a_header=a.header,
+        b_header=b.header,
+        a_steps=a.steps,
+        b_steps=b.steps,
+        compared=runs.compared,
+        first=divergences[0] if divergences else None,
+        divergences=divergences,
+        own=tuple(finding.divergence for finding in own),
+        causes=tuple(causes),
+        rows=build_rows(runs, steps),
+        shared=dict(b.header.shared),
+        not_shared=b.header.not_shared,
+        not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
+        notes=(*notes, *_noise_notes(runs, steps)),
+    )
+
+
+def _verdict(
+    runs: Runs, steps: StepsResult, different: bool, equal_start: bool
+) -> Literal["equivalent", "diverged", "incomparable"]:
+    if different:
+        return "diverged"
+    nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
+    return "incomparable" if nothing or not equal_start else "equivalent"
+
+
+def _noise_notes(runs: Runs, steps: StepsResult) -> list[str]:
+    if not steps.noise:
+        return []
+    names = ", ".join(runs.a.variables[variable].name for variable in sorted(steps.noise))
+    return [f"the true gradient of {names} is zero: what rounding makes of it was not judged"]

@@ -1,0 +1,214 @@
+"""Forward pass and loss of one step: whether the losses agree, and if not, where the two sides part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfdiff.comparison.findings import Finding, StepPairing
+from tfdiff.comparison.graph import says_cross_entropy
+from tfdiff.comparison.localize import Located, locate
+from tfdiff.comparison.metrics import observation_error
+from tfdiff.comparison.places import describe, place_of
+from tfdiff.model import Divergence
+
+if TYPE_CHECKING:
+    from tfdiff.comparison.findings import Match
+    from tfdiff.comparison.graph import StepGraph
+    from tfdiff.comparison.matching import Matching
+    from tfdiff.comparison.runs import Runs, StepView
+    from tfdiff.model import Phase, Place
+
+SQUASHING = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
+NEAR = 0.05
+"""Largest error at which the outputs of one weight are still taken for the same tensor with something slightly different."""
+
+
+@dataclass(frozen=True)
+class ForwardResult:
+    """What one step's forward pass and loss say."""
+
+    loss_error: float
+    findings: tuple[Finding, ...]
+    located: Located | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing diverged."""
+        return not self.findings
+
+
+def loss_error(view: StepView) -> float:
+    """Relative error between the losses; infinite where only one side has one, 0 where none has."""
+    a, b = view.a.loss, view.b.loss
+    if a is None or b is None:
+        return 0.0 if a is b else float("inf")
+    return observation_error(view.a.block, a, view.b.block, b)
+
+
+def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
+    """Compare the losses and find where the paths to them part.
+
+    `near` also looks for small differences that the loss hides: outputs of the same weight that differ a little.
+    """
+    error = loss_error(view)
+    roots = (view.a.loss, view.b.loss)
+    if error <= view.tolerances.loss:
+        small = _near_roots(runs, view) if near else None
+        if small is None:
+            return ForwardResult(error, ())
+        roots = small
+    if roots[0] is None or roots[1] is None:
+        return ForwardResult(error, ())
+    located = locate(runs, view, roots[0], roots[1])
+    if located is None or (located.a is None and located.b is None):
+        return ForwardResult(error, ())
+    main = _finding(runs, view, located, roots)
+    extra = penalty_finding(runs, view, located.matching) if main.divergence.phase == "forward" else None
+    return ForwardResult(error, (main, extra) if extra else (main,), located)
+
+
+def _near_roots(runs: Runs, view: StepView) -> tuple[int, int] | None:
+    """The first output of a pair of weights that differs by more than rounding but by less than `NEAR`."""
+    outputs = _weight_outputs(view.b)
+    for index in view.a.order:
+        variable = _weight_of(view.a, index)
+        pair = runs.by_a.get(variable) if variable is not None else None
+        others = outputs.get(pair.b, []) if pair is not None else []
+        if len(others) != 1:
+            continue
+        error = observation_error(view.a.block, index, view.b.block, others[0])
+        if view.tolerances.forward < error < NEAR:
+            return index, others[0]
+    return None
+
+
+def _weight_of(graph: StepGraph, index: int) -> int | None:
+    """The weight matrix or kernel that a matmul or convolution uses."""
+    if index not in graph.weighted:
+        return None
+    for operand in graph.operands(index):
+        seen = graph.observations[operand]
+        if seen.site.role == "weight" and len(seen.shape) > 1:
+            return seen.site.variable
+    return None
+
+
+def _weight_outputs(graph: StepGraph) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for index in graph.order:
+        variable = _weight_of(graph, index)
+        if variable is not None:
+            found.setdefault(variable, []).append(index)
+    return found
+
+
+def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int | None, int | None]) -> Finding:
+    a = located.a if located.a is not None else roots[0]
+    b = located.b if located.b is not None else roots[1]
+    places: list[Place | None] = []
+    for graph, index in ((view.a, a), (view.b, b)):
+        places.append(place_of(graph.observations[index]) if index is not None else None)
+    words = [describe(graph, i) if i is not None else "nothing" for graph, i in ((view.a, located.a), (view.b, located.b))]
+    divergence = Divergence(
+        step=view.step,
+        phase=_phase(view, located),
+        a=places[0],
+        b=places[1],
+        error=located.error,
+        tolerance=view.tolerances.forward,
+        summary=f"a: {words[0]}; b: {words[1]}",
+        a_index=a,
+        b_index=b,
+    )
+    return Finding(
+        divergence,
+        runs.a,
+        runs.b,
+        runs.pairs,
+        pairing=pairing_of(view, located.matching),
+        cut=located.cut,
+        cuts=located.cuts,
+        a_bad=located.a_side.bad,
+        b_bad=located.b_side.bad,
+        kind="absent" if located.a is None or located.b is None else "",
+    )
+
+
+def _phase(view: StepView, located: Located) -> Phase:
+    """Loss where both sides part in the loss, or where one squashes the logits that the other's cross-entropy takes raw."""
+    sides = [(graph, index) for graph, index in ((view.a, located.a), (view.b, located.b)) if index is not None]
+    inside = [index in graph.loss_part or index in graph.labels for graph, index in sides]
+    if all(inside):
+        return "loss"
+    if any(inside) and len(sides) == 2:
+        (loss_graph, loss_index), (other_graph, other_index) = sides if inside[0] else sides[::-1]
+        squashed = other_graph.observations[other_index].site.op in SQUASHING
+        if squashed and says_cross_entropy(loss_graph.observations[loss_index].site):
+            return "loss"
+    return "forward"
+
+
+def pairing_of(view: StepView, matching: Matching, more: tuple[Match, ...] = ()) -> StepPairing:
+    """The match table of a step, with the pairs that other phases found."""
+    matches = tuple(sorted((*matching.table(), *more), key=lambda match: match.a))
+    return StepPairing(
+        step=view.step,
+        a=view.a.block,
+        b=view.b.block,
+        matches=matches,
+        a_to_b={match.a: match for match in matches},
+        b_to_a={match.b: match for match in reversed(matches)},
+        a_loss=view.a.loss,
+        b_loss=view.b.loss,
+    )
+
+
+def penalty_finding(runs: Runs, view: StepView, matching: Matching) -> Finding | None:
+    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass does."""
+    a, b = _penalties(view.a), _penalties(view.b)
+    total_a, total_b = (sum(g.observations[i].stats.mean for i in terms) for g, terms in ((view.a, a), (view.b, b)))
+    scale = max(abs(total_a), abs(total_b))
+    if bool(a) == bool(b) or scale == 0.0:
+        return None
+    a_at, b_at = _join_point(view.a, a), _join_point(view.b, b)
+    if a_at is None or b_at is None:
+        return None
+    divergence = Divergence(
+        step=view.step,
+        phase="loss",
+        a=place_of(view.a.observations[a_at]),
+        b=place_of(view.b.observations[b_at]),
+        error=abs(total_a - total_b) / scale,
+        tolerance=view.tolerances.loss,
+        summary=f"penalty on the weights in the loss: {total_a:.5g} in a, {total_b:.5g} in b",
+        a_index=a_at,
+        b_index=b_at,
+    )
+    numbers = {"a": total_a, "b": total_b}
+    pairing = pairing_of(view, matching)
+    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, kind="absent", numbers=numbers)
+
+
+def _penalties(graph: StepGraph) -> list[int]:
+    """Scalars made of weights alone that meet the data path in the loss."""
+    if graph.loss is None:
+        return []
+    terms = []
+    for index in graph.order:
+        moving = index in graph.data or index in graph.noise
+        if moving or graph.observations[index].size != 1 or graph.observations[index].site.role != "activation":
+            continue
+        joins = any(user in graph.data or user in graph.noise for user in graph.consumers[index])
+        if joins and any(graph.observations[i].site.role == "weight" for i in graph.ancestors((index,))):
+            terms.append(index)
+    return terms
+
+
+def _join_point(graph: StepGraph, terms: list[int]) -> int | None:
+    """Where the first penalty meets the data path; the loss where there is none."""
+    for term in terms:
+        for user in graph.consumers[term]:
+            if user in graph.data or user in graph.noise:
+                return user
+    return graph.loss

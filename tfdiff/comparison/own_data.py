@@ -1,0 +1,211 @@
+"""What b's own batches were before sharing: order, batch size, dropped rows and scale, against a's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.comparison.findings import Finding
+from tfdiff.model import Divergence, Place
+from tfdiff.pairing.rows import find_rows, find_steps, row_order, row_signatures
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tfdiff.comparison.runs import Runs
+    from tfdiff.model import Observation, RowSource
+    from tfdiff.pairing.rows import RowOrder
+    from tfdiff.trace.block import Block
+    from tfdiff.trace.reader import Trace
+
+    Array = npt.NDArray[Any]
+    Rows = npt.NDArray[np.uint64]
+
+KNOWN_SHARE = 0.5
+"""Share of b's rows that must be among a's for the two to hold the same examples."""
+FIT = 0.02
+"""An affine map is believed when it leaves less than this share of the spread, and told when it differs from 1 by more."""
+
+
+@dataclass(frozen=True)
+class Fed:
+    """The batches of one run, one entry per compared step."""
+
+    rows: list[Rows]
+    """Row signatures."""
+    parts: list[list[Array]]
+    """The arrays of a batch, features and labels alike."""
+    place: Place
+    """Where the batch enters."""
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """In which order a run goes through a whole array."""
+
+    order: RowOrder
+    source: RowSource
+    foreign: bool
+    """Whether the whole array was seen in the other run only."""
+
+
+def data_findings(runs: Runs) -> tuple[list[Finding], list[str]]:
+    """Differences in kind between the batches of both runs, and what could not be decided."""
+    a, b = _fed(runs.a, runs.compared, own=False), _fed(runs.b, runs.compared, own=True)
+    if a is None or b is None:
+        return [], ["the batches were not recorded on both sides: their order, scale and size were not compared"]
+    if all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
+        return [], []
+    order_a, order_b = _ordered(a, runs.a, runs.b), _ordered(b, runs.b, runs.a)
+    findings = []
+    notes: list[str] = []
+    scaled = None if _known_share(a, b, runs) >= KNOWN_SHARE else _scale(a, b)
+    if scaled is not None:
+        scale, offset, error, part = scaled
+        words = f"part {part} of the batch: b's values are {scale:.6g} times a's plus {offset:.6g}"
+        findings.append(_finding(runs, "data-scale", _places(a, b, None, None), words, error, scale=scale, offset=offset))
+    places = _places(a, b, order_a, order_b)
+    sizes = tuple(_typical(fed.rows) for fed in (a, b))
+    if sizes[0] != sizes[1]:
+        words = f"batches of {sizes[0]} rows in a, of {sizes[1]} in b"
+        error = abs(sizes[0] - sizes[1]) / max(sizes)
+        findings.append(_finding(runs, "data-batch-size", places, words, error, a=sizes[0], b=sizes[1]))
+    found, words = _order_difference(order_a, order_b, a, b)
+    if found:
+        findings.append(_finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]))
+    elif words:
+        notes.append(words)
+    if order_a and order_b and {order_a.order.dropped_last, order_b.order.dropped_last} == {True, False}:
+        side = "a" if order_a.order.dropped_last else "b"
+        total = order_a.source.rows
+        words = f"{side} leaves out the last {total % sizes[0] if sizes[0] else 0} of {total} rows, which fill no batch"
+        findings.append(
+            _finding(runs, "data-dropped-batch", places, words, 1.0, rows=total, batch=sizes[0], dropped_by=side)
+        )
+    if scaled is None and _known_share(a, b, runs) < KNOWN_SHARE:
+        notes.append("b's own rows are not among a's, and no scale explains it: other data, or rows put together otherwise")
+    rank = ("data-scale", "data-shuffle", "data-dropped-batch", "data-batch-size")
+    return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
+
+
+def _fed(trace: Trace, steps: int, *, own: bool) -> Fed | None:
+    rows: list[Rows] = []
+    parts: list[list[Array]] = []
+    place: Place | None = None
+    for step in range(steps):
+        block = trace.step(step)
+        seen = _batch(block, own=own)
+        if not seen:
+            return None
+        arrays = [block.array(observation.index) for observation in seen]
+        rows.append(row_signatures(arrays))
+        parts.append(arrays)
+        site = seen[0].site
+        place = place or Place(None, site.name, site.source or site.called, site.called)
+    return Fed(rows, parts, place) if place else None
+
+
+def _batch(block: Block, *, own: bool) -> list[Observation]:
+    """The batch tensors of a step, each once: those with the most frequent number of rows."""
+    role = "own input" if own and any(seen.site.role == "own input" for seen in block.observations) else "input"
+    seen = [o for o in block.observations if o.site.role == role and o.shape and o.size and o.stored]
+    if not seen:
+        return []
+    length = Counter(observation.shape[0] for observation in seen).most_common(1)[0][0]
+    sketches = block.sketches()
+    kept: dict[tuple[tuple[int, ...], bytes], Observation] = {}
+    for observation in seen:
+        if observation.shape[0] == length:
+            kept.setdefault((observation.shape, sketches[observation.index].tobytes()), observation)
+    return list(kept.values())
+
+
+def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
+    """The whole array that knows most of the rows, the run's own before the other's."""
+    for trace in (own, other):
+        best: tuple[int, Ordered] | None = None
+        for source, hashes in trace.row_sources:
+            order = row_order(find_steps(fed.rows, hashes), len(hashes))
+            if order.kind != "unknown" and (best is None or order.missing < best[0]):
+                best = (order.missing, Ordered(order, source, trace is other))
+        if best is not None:
+            return best[1]
+    return None
+
+
+def _known_share(a: Fed, b: Fed, runs: Runs) -> float:
+    """Share of b's rows that a has, in the compared steps or in its whole arrays."""
+    known = np.concatenate([*a.rows, *(hashes for _, hashes in runs.a.row_sources)])
+    wanted = np.concatenate(b.rows)
+    return float((find_rows(wanted, known) >= 0).mean()) if wanted.size else 1.0
+
+
+def _typical(rows: list[Rows]) -> int:
+    return Counter(len(step) for step in rows).most_common(1)[0][0] if rows else 0
+
+
+def _order_difference(
+    order_a: Ordered | None, order_b: Ordered | None, a: Fed, b: Fed
+) -> tuple[tuple[str, str] | None, str]:
+    """Kinds of order where exactly one side shuffles, and what to say; without a whole array nothing can be told."""
+    if order_a is None or order_b is None:
+        same = np.array_equal(np.sort(np.concatenate(a.rows)), np.sort(np.concatenate(b.rows)))
+        what = "the same rows in another order" if same else "other rows"
+        return None, f"in these steps b has {what} than a; neither run shows a whole array, so shuffling cannot be told"
+    kinds = order_a.order.kind, order_b.order.kind
+    if kinds[0] == kinds[1]:
+        return None, "both runs shuffle their rows, each in its own way: no difference" if kinds[0] == "shuffled" else ""
+    shuffled, other = ("a", "b") if kinds[0] == "shuffled" else ("b", "a")
+    return kinds, f"{shuffled} shuffles the rows, {other} takes them in the order of the array"
+
+
+def _places(a: Fed, b: Fed, order_a: Ordered | None, order_b: Ordered | None) -> tuple[Place, Place]:
+    first, second = (
+        Place(None, ordered.source.name, ordered.source.source or fed.place.source, fed.place.called)
+        if ordered and not ordered.foreign
+        else fed.place
+        for fed, ordered in ((a, order_a), (b, order_b))
+    )
+    return first, second
+
+
+def _scale(a: Fed, b: Fed) -> tuple[float, float, float, int] | None:
+    """Scale, offset, error without them and number of the first part of b that is an affine map of a part of a."""
+    for number, part in enumerate(b.parts[0]):
+        candidates = [n for n, other in enumerate(a.parts[0]) if other.shape[1:] == part.shape[1:]]
+        for candidate in candidates:
+            x, y = (
+                np.concatenate([np.asarray(step[n], np.float64).reshape(-1) for step in fed.parts if len(step) > n])
+                for fed, n in ((a, candidate), (b, number))
+            )
+            found = fit_scale(x, y)
+            if found is not None:
+                return (*found, number)
+    return None
+
+
+def fit_scale(x: Array, y: Array) -> tuple[float, float, float] | None:
+    """Scale, offset and relative error of the best `y = scale * x + offset` over the quantiles; None where it does not fit.
+
+    Quantiles, because the rows need not be in the same order. None too where scale and offset are those of equal data.
+    """
+    shares = np.linspace(0.005, 0.995, 199)
+    p, q = np.quantile(x, shares), np.quantile(y, shares)
+    if p.std() == 0.0 or q.std() == 0.0:
+        return None
+    scale, offset = np.polyfit(p, q, 1)
+    residual = float(np.std(q - scale * p - offset) / q.std())
+    changed = abs(scale - 1.0) > FIT or abs(offset) > FIT * float(q.std())
+    if residual > FIT or not changed or scale <= 0.0:
+        return None
+    return float(scale), float(offset), abs(float(scale) - 1.0) / max(1.0, abs(float(scale)))
+
+
+def _finding(
+    runs: Runs, kind: str, places: tuple[Place, Place], words: str, error: float, **numbers: Any
+) -> Finding:
+    divergence = Divergence(0, "data", places[0], places[1], error, 0.0, summary=words)
+    return Finding(divergence, runs.a, runs.b, runs.pairs, kind=kind, numbers=numbers)

@@ -1,0 +1,144 @@
+"""Variables that training moves without a gradient (moving statistics): their change over a step, and ones that never move."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfdiff.comparison.findings import Finding
+from tfdiff.comparison.forward import pairing_of
+from tfdiff.comparison.metrics import relative_error
+from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
+from tfdiff.comparison.runs import norm, of_variable
+from tfdiff.comparison.tolerance import CEILING, epsilon
+from tfdiff.comparison.update import ROUNDING_UNITS
+from tfdiff.model import Divergence, Place
+
+if TYPE_CHECKING:
+    from tfdiff.comparison.graph import StepGraph
+    from tfdiff.comparison.localize import Located
+    from tfdiff.comparison.matching import Matching
+    from tfdiff.comparison.runs import Runs, StepView
+    from tfdiff.model import Observation
+    from tfdiff.pairing.variables import VariablePair
+    from tfdiff.trace.reader import Trace
+
+
+def state_findings(
+    runs: Runs, view: StepView, matching: Matching, located: Located | None, excluded: set[int]
+) -> list[Finding]:
+    """State variables whose change over the step differs although what they are computed from agrees.
+
+    `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and so are
+    those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded` holds A's
+    variables that were reported before.
+    """
+    found: list[tuple[VariablePair, float, float, tuple[float, float]]] = []
+    for pair in runs.states:
+        if pair.a in excluded or _consequence(view, pair, matching, located):
+            continue
+        measured = _change(runs, view, pair)
+        if measured is not None and measured[0] > measured[1]:
+            found.append((pair, *measured))
+    if not found:
+        return []
+    still = [entry for entry in found if 0.0 in entry[3]]
+    moving = [entry for entry in found if entry not in still]
+    return [
+        _finding(runs, view, matching, group, "never-moves" if group is still else "") for group in (moving, still) if group
+    ]
+
+
+def _change(
+    runs: Runs, view: StepView, pair: VariablePair
+) -> tuple[float, float, tuple[float, float]] | None:
+    """Error and tolerance of the change over the step, and the norms of both sides' changes."""
+    before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
+    if before is None or after is None or "float" not in str(after[0].dtype):
+        return None
+    a, b = (np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True))
+    norms = norm(a), norm(b)
+    if max(norms) == 0.0:
+        return None
+    rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norms)
+    # A small change of a large value is known poorly; a side that does not move at all shows as error 1.
+    tolerance = min(max(view.tolerances.state, rounding), 1.0 - CEILING)
+    return relative_error(a, b), tolerance, norms
+
+
+def _consequence(view: StepView, pair: VariablePair, matching: Matching, located: Located | None) -> bool:
+    if located is None:
+        return False
+    if _reads(view.a, pair.a) != _reads(view.b, pair.b):
+        return True
+    return any(
+        _behind(graph, variable, frozenset(matched), frozenset(bad))
+        for graph, variable, matched, bad in (
+            (view.a, pair.a, matching.from_a, located.a_side.bad),
+            (view.b, pair.b, matching.from_b, located.b_side.bad),
+        )
+    )
+
+
+def _reads(graph: StepGraph, variable: int) -> bool:
+    """Whether the value of a state variable reaches the loss."""
+    return any(graph.observations[i].site.variable == variable for i in graph.order)
+
+
+def _behind(graph: StepGraph, variable: int, matched: frozenset[int], bad: frozenset[int]) -> bool:
+    """Whether what is written into the variable was computed from something behind the forward divergence."""
+    for seen in of_variable(graph.block, "assign").get(variable, []):
+        reached = graph.ancestors(seen.inputs, matched)
+        if any(i in bad and i not in matched for i in reached):
+            return True
+        if any(i not in matched and i in graph.members and i in graph.data for i in reached):
+            return True
+    return False
+
+
+def _finding(
+    runs: Runs,
+    view: StepView,
+    matching: Matching,
+    found: list[tuple[VariablePair, float, float, tuple[float, float]]],
+    kind: str,
+) -> Finding:
+    pair, error, tolerance, norms = found[0]
+    sites = [
+        next(iter(of_variable(graph.block, "assign").get(variable, [])), None)
+        for graph, variable in ((view.a, pair.a), (view.b, pair.b))
+    ]
+    divergence = Divergence(
+        step=view.step,
+        phase="state",
+        a=state_place(runs.a, view.a, pair.a, view.step, sites[0]),
+        b=state_place(runs.b, view.b, pair.b, view.step, sites[1]),
+        error=error,
+        tolerance=tolerance,
+        summary=f"{runs.a.variables[pair.a].name} moves by {norms[0]:.4g} in a, by {norms[1]:.4g} in b",
+        a_index=sites[0].index if sites[0] else None,
+        b_index=sites[1].index if sites[1] else None,
+    )
+    return Finding(
+        divergence,
+        runs.a,
+        runs.b,
+        runs.pairs,
+        pairing=pairing_of(view, matching),
+        variable=pair,
+        also=tuple(entry[0] for entry in found),
+        kind=kind,
+        numbers={"a_norm": norms[0], "b_norm": norms[1]},
+    )
+
+
+def state_place(trace: Trace, graph: StepGraph, variable: int, step: int, site: Observation | None) -> Place:
+    """Where the state is written; on a side that never writes it the variable's layer or line, else the training call."""
+    if site is not None:
+        return place_of(site)
+    known = trace.variables[variable]
+    source, called = optimizer_lines(trace, step)
+    target = graph.observations[graph.target].site if graph.target is not None else None
+    line = known.source or source or called or (target.source or target.called if target else None)
+    return Place(layer_name(known.layer), known.name, line, called or (target.called if target else None))

@@ -1,0 +1,122 @@
+"""Goes through the steps of both runs in causal order and collects what was introduced where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tfdiff.comparison.backward import backward_findings, gradients
+from tfdiff.comparison.forward import ForwardResult, judge_forward
+from tfdiff.comparison.matching import Matching, match_forward
+from tfdiff.comparison.metrics import relative_error
+from tfdiff.comparison.runs import StepView, norm, view_step
+from tfdiff.comparison.state import state_findings
+from tfdiff.comparison.tolerance import Tolerances, step_tolerances
+from tfdiff.comparison.update import UpdateHistory, update_findings, updates
+from tfdiff.model import PHASES
+
+if TYPE_CHECKING:
+    from tfdiff.comparison.backward import Gradient
+    from tfdiff.comparison.findings import Finding
+    from tfdiff.comparison.runs import Runs
+
+ENDING = frozenset({"forward", "loss", "backward", "update"})
+"""After a divergence in one of these phases the weights differ: later steps carry it."""
+
+
+@dataclass
+class StepsResult:
+    """What going through the steps found."""
+
+    findings: list[Finding] = field(default_factory=list)
+    """In causal order."""
+    ended: int | None = None
+    """Step after which everything is carried, None where the runs agree to the end."""
+    tolerances: list[Tolerances] = field(default_factory=list)
+    """Per compared step; those behind `ended` are the last ones."""
+    matching: Matching | None = None
+    """Of step 0, for the rows."""
+    start_error: float = 0.0
+    """Largest relative difference of a paired weight before step 0."""
+    noise: set[int] = field(default_factory=set)
+    """A's variables whose true gradient is zero."""
+
+
+def judge_steps(runs: Runs) -> StepsResult:
+    """Judge step by step until something diverges that moves the weights."""
+    result = StepsResult()
+    history = UpdateHistory()
+    states: set[int] = set()
+    for step in range(runs.compared):
+        drift = _drift(runs, step, history.noise)
+        if step == 0:
+            result.start_error = drift
+        graphs = view_step(runs, step)
+        view = StepView(step, *graphs, step_tolerances(*graphs, drift))
+        result.tolerances.append(view.tolerances)
+        if result.ended is not None:
+            continue
+        found = _judge_step(runs, view, history, states, result)
+        for finding in found:
+            if finding.divergence.phase == "state":
+                states |= {pair.a for pair in finding.also}
+        result.findings += found
+        if any(finding.divergence.phase in ENDING for finding in found):
+            result.ended = step
+    result.noise = history.noise
+    return result
+
+
+def _judge_step(
+    runs: Runs, view: StepView, history: UpdateHistory, states: set[int], result: StepsResult
+) -> list[Finding]:
+    forward = judge_forward(runs, view, near=view.step == 0)
+    gradient_list = gradients(runs, view)
+    history.take(view, gradient_list)
+    measured = updates(runs, view, gradient_list, history)
+    lazy = _LazyMatching(runs, view, forward)
+    if view.step == 0:
+        result.matching = lazy.get()
+    found = list(forward.findings)
+    if _suspicious(view, gradient_list):
+        found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
+    if any(update.different for update in measured):
+        found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
+    located = forward.located if not forward.equal else None
+    found += state_findings(runs, view, lazy.get() if located else Matching({}, {}, 0.0), located, states)
+    found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
+    return found
+
+
+def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:
+    """Leave out updates of variables whose gradient was reported: they follow from it."""
+    reported = {pair.a for finding in known for pair in finding.also}
+    return [finding for finding in new if not {pair.a for pair in finding.also} <= reported]
+
+
+def _suspicious(view: StepView, found: list[Gradient]) -> bool:
+    return any(g.missing or (not g.noise and g.error > view.tolerances.gradient) for g in found)
+
+
+def _drift(runs: Runs, step: int, noise: set[int]) -> float:
+    """Largest relative difference among the paired weights before a step."""
+    worst = 0.0
+    for pair in runs.weights:
+        values = None if pair.a in noise else runs.values(pair, step - 1)
+        if values is not None and (norm(values[0]) or norm(values[1])):
+            worst = max(worst, relative_error(*values))
+    return worst
+
+
+class _LazyMatching:
+    """The forward matching of a step, made when something asks for it."""
+
+    def __init__(self, runs: Runs, view: StepView, forward: ForwardResult) -> None:
+        self._runs, self._view = runs, view
+        self._found = forward.located.matching if forward.located else None
+
+    def get(self) -> Matching:
+        """Match now, unless that was done."""
+        if self._found is None:
+            self._found = match_forward(self._runs, self._view, self._view.tolerances.forward)
+        return self._found

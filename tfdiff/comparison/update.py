@@ -1,0 +1,269 @@
+"""Updates of the weights: value after the step minus value before, compared where the gradients agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.comparison.findings import Finding, Match
+from tfdiff.comparison.forward import pairing_of
+from tfdiff.comparison.metrics import pair_error, pair_order, pair_values, relative_error
+from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
+from tfdiff.comparison.runs import norm, of_variable
+from tfdiff.comparison.tolerance import CEILING, GROWTH, epsilon
+from tfdiff.model import Divergence, Place
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from tfdiff.comparison.backward import Gradient
+    from tfdiff.comparison.graph import StepGraph
+    from tfdiff.comparison.matching import Matching
+    from tfdiff.comparison.runs import Runs, StepView
+    from tfdiff.model import Observation, Phase
+    from tfdiff.pairing.variables import VariablePair
+    from tfdiff.trace.block import Block
+    from tfdiff.trace.reader import Trace
+
+    Array = npt.NDArray[Any]
+
+TRUSTED = 1e-3
+"""Elements whose gradients agree this well: the others are near zero, and an adaptive optimizer magnifies their rounding."""
+ROUNDING_UNITS = 4.0
+
+
+@dataclass(frozen=True)
+class Update:
+    """The updates of one pair of weights in one step, in A's layout."""
+
+    pair: VariablePair
+    a: Array
+    b: Array
+    error: float
+    tolerance: float
+
+    @property
+    def different(self) -> bool:
+        """Whether they differ by more than the tolerance."""
+        return self.error > self.tolerance
+
+
+@dataclass
+class UpdateHistory:
+    """What earlier steps say about the updates: mutable, one for a comparison."""
+
+    trusted: dict[int, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """By A's variable: elements whose gradients agreed in every step so far."""
+    noise: set[int] = field(default_factory=set)
+    """A's variables whose true gradient is zero: never judged."""
+    unapplied: set[str] = field(default_factory=set)
+    """Sides on which a step handed no gradients to an optimizer (accumulation, hand-written updates)."""
+
+    def take(self, view: StepView, found: list[Gradient]) -> None:
+        """Note the gradients of one step."""
+        self.noise |= {gradient.pair.a for gradient in found if gradient.noise}
+        for side, graph in (("a", view.a), ("b", view.b)):
+            if not of_variable(graph.block, "applied gradient"):
+                self.unapplied.add(side)
+        for gradient in found:
+            mask = _agreeing(view, gradient)
+            if mask is not None:
+                known = self.trusted.get(gradient.pair.a)
+                self.trusted[gradient.pair.a] = mask if known is None else known & mask
+
+
+def _agreeing(view: StepView, gradient: Gradient) -> npt.NDArray[np.bool_] | None:
+    if gradient.a is None or gradient.b is None or not (gradient.a.stored and gradient.b.stored):
+        return None
+    a = view.a.block.array(gradient.a.index).astype(np.float64, copy=False)
+    b = pair_values(gradient.pair, view.b.block.array(gradient.b.index), a.shape)
+    if b is None:
+        return None
+    agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
+    return agreeing
+
+
+def updates(runs: Runs, view: StepView, found: list[Gradient], history: UpdateHistory) -> list[Update]:
+    """The updates of all paired weights whose gradients agree in this step (or are recorded on neither side)."""
+    by_pair = {gradient.pair.a: gradient for gradient in found}
+    measured = []
+    for pair in runs.weights:
+        gradient = by_pair.get(pair.a)
+        if pair.a in history.noise or (gradient and gradient.error > view.tolerances.gradient):
+            continue
+        before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
+        if before is None or after is None:
+            continue
+        measured.append(_measure(view, pair, before, after, gradient, history))
+    return measured
+
+
+def _measure(
+    view: StepView,
+    pair: VariablePair,
+    before: tuple[Array, Array],
+    after: tuple[Array, Array],
+    gradient: Gradient | None,
+    history: UpdateHistory,
+) -> Update:
+    a, b = (np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True))
+    x, y = a, b
+    mask = history.trusted.get(pair.a)
+    if mask is not None and mask.shape == a.shape and mask.any():
+        x, y = a[mask], b[mask]
+    # Values are rounded when written: half a unit of the weight each, whatever the size of the update.
+    rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norm(x), norm(y), 1e-300)
+    carried = GROWTH * (gradient.error if gradient and np.isfinite(gradient.error) else 0.0)
+    tolerance = max(view.tolerances.update, min(carried, CEILING), rounding)
+    return Update(pair, a, b, relative_error(x, y), tolerance)
+
+
+def update_findings(
+    runs: Runs, view: StepView, measured: list[Update], history: UpdateHistory, matching: Matching
+) -> list[Finding]:
+    """Different updates behind equal gradients: one finding for those that differ, one for weights that never move."""
+    different = [update for update in measured if update.different]
+    still = [update for update in different if (norm(update.a) == 0.0) != (norm(update.b) == 0.0)]
+    some_move = any(norm(update.a) > 0.0 and norm(update.b) > 0.0 for update in measured)
+    frozen = still if some_move else []
+    changed = [update for update in different if update not in frozen]
+    findings = []
+    if changed:
+        findings.append(_finding(runs, view, _ordered(view, changed), history, matching, ""))
+    if frozen:
+        findings.append(_finding(runs, view, _ordered(view, frozen), history, matching, "frozen"))
+    return findings
+
+
+def _ordered(view: StepView, found: list[Update]) -> list[Update]:
+    """In the order in which A writes them."""
+    written = {variable: entries[0].index for variable, entries in of_variable(view.a.block, "assign").items()}
+    return sorted(found, key=lambda update: written.get(update.pair.a, len(view.a.observations)))
+
+
+def _finding(
+    runs: Runs, view: StepView, found: list[Update], history: UpdateHistory, matching: Matching, kind: str
+) -> Finding:
+    first = found[0]
+    applied = None if kind else _applied_difference(view, first.pair, history)
+    phase: Phase = "update"
+    if applied is not None:
+        phase = "backward"
+        sites: tuple[Observation | None, Observation | None] = applied[0], applied[1]
+        places = [place_of(applied[0]), place_of(applied[1])]
+        error = applied[2]
+    else:
+        sites = _writing_sites(runs, view, first)
+        places = [
+            _place(trace, graph, variable, view.step, site)
+            for trace, graph, variable, site in (
+                (runs.a, view.a, first.pair.a, sites[0]),
+                (runs.b, view.b, first.pair.b, sites[1]),
+            )
+        ]
+        error = first.error
+    name = runs.a.variables[first.pair.a].name
+    divergence = Divergence(
+        step=view.step,
+        phase=phase,
+        a=places[0],
+        b=places[1],
+        error=error,
+        tolerance=first.tolerance,
+        summary=f"equal gradients, different updates of {len(found)} variable{'s' * (len(found) > 1)}, {name} first: "
+        f"norm {norm(first.a):.4g} in a, {norm(first.b):.4g} in b",
+        a_index=sites[0].index if sites[0] else None,
+        b_index=sites[1].index if sites[1] else None,
+    )
+    return Finding(
+        divergence,
+        runs.a,
+        runs.b,
+        runs.pairs,
+        pairing=pairing_of(view, matching, gradient_matches(runs, view)),
+        variable=first.pair,
+        also=tuple(update.pair for update in found),
+        kind=kind,
+        numbers={"a_norm": norm(first.a), "b_norm": norm(first.b)},
+    )
+
+
+def gradient_matches(runs: Runs, view: StepView) -> tuple[Match, ...]:
+    """Pairs of weight and applied gradients by their variables."""
+    found = []
+    for role in ("weight gradient", "applied gradient"):
+        a, b = (of_variable(graph.block, role) for graph in (view.a, view.b))
+        for pair in runs.weights:
+            if a.get(pair.a) and b.get(pair.b):
+                i, j = a[pair.a][0].index, b[pair.b][0].index
+                error = pair_error(view.a.block, i, view.b.block, j, pair)
+                found.append(Match(i, j, error, view.tolerances.gradient, "weight", pair_order(pair)))
+    return tuple(found)
+
+
+def _applied_difference(
+    view: StepView, pair: VariablePair, history: UpdateHistory
+) -> tuple[Observation, Observation, float] | None:
+    """What the optimizers were handed, where both were handed something in every step and it differs (clipping)."""
+    if history.unapplied:
+        return None
+    first, second = (
+        of_variable(graph.block, "applied gradient").get(variable)
+        for graph, variable in ((view.a, pair.a), (view.b, pair.b))
+    )
+    if not first or not second:
+        return None
+    error = pair_error(view.a.block, first[0].index, view.b.block, second[0].index, pair)
+    return (first[0], second[0], error) if error > view.tolerances.gradient else None
+
+
+def _writing_sites(runs: Runs, view: StepView, update: Update) -> tuple[Observation | None, Observation | None]:
+    """On each side the first write whose resulting value the other side never has."""
+    before = runs.values(update.pair, view.step - 1)
+    if before is None:
+        return None, None
+    scale = max(norm(update.a), norm(update.b), 1e-300)
+    a = _written(view.a.block, update.pair.a, before[0], None)
+    b = _written(view.b.block, update.pair.b, before[1], update.pair)
+    limit = update.tolerance * scale
+
+    def lonely(own: list[tuple[Observation, Array]], other: list[tuple[Observation, Array]]) -> Observation | None:
+        for site, value in own:
+            if not any(norm(value - known) <= limit for _, known in other):
+                return site
+        return own[0][0] if own else None
+
+    return lonely(a, b), lonely(b, a)
+
+
+def _written(
+    block: Block, variable: int, before: Array, pair: VariablePair | None
+) -> list[tuple[Observation, Array]]:
+    """A variable's value after each of its writes in one step."""
+    value = np.asarray(before, np.float64)
+    values = []
+    for seen in of_variable(block, "assign").get(variable, []):
+        if not seen.stored:
+            continue
+        written = block.array(seen.index)
+        turned = written if pair is None else pair_values(pair, written, before.shape)
+        if turned is None or turned.shape != before.shape:
+            continue
+        change = np.asarray(turned, np.float64)
+        value = value + change if "Add" in seen.site.op else value - change if "Sub" in seen.site.op else change
+        values.append((seen, value))
+    return values
+
+
+def _place(trace: Trace, graph: StepGraph, variable: int, step: int, site: Observation | None) -> Place:
+    """The write's place; an optimizer's own writes are where the optimizer was made."""
+    source, called = optimizer_lines(trace, step)
+    if site is not None:
+        place = place_of(site)
+        return Place(place.layer, place.site, place.source or source or called, place.called or called, place.op)
+    known = trace.variables[variable]
+    target = graph.observations[graph.target].site if graph.target is not None else None
+    fallback = target.source or target.called if target else None
+    return Place(layer_name(known.layer), known.name, source or called or known.source or fallback, called)

@@ -1,0 +1,316 @@
+"""The nouns of tfdiff: what a trace holds, and what comparing two of them yields.
+
+Everything here is plain data. Neither TensorFlow nor h5py nor Textual is imported, so that every half of the program
+can speak of the same things. Arrays are NumPy arrays; "step" counts from 0; a "place" string is ``file:line`` relative
+to the script's folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+
+Role = Literal[
+    "input",  # a batch tensor as the step used it (features, labels, sample weights)
+    "own input",  # the same before sharing wrote the reference's rows over it
+    "noise",  # what a random op drew
+    "constant",  # a small tensor that no recorded op made (a rate, an axis, an epsilon)
+    "weight",  # a trainable variable
+    "state",  # a variable that training moves without a gradient (moving statistics)
+    "slot",  # a variable made from gradients (momentum, accumulators)
+    "activation",  # output of an op of the forward pass (up to and including the loss)
+    "loss",  # the target of the gradient call
+    "activation gradient",  # d loss / d activation; `Observation.of` names the activation
+    "weight gradient",  # d loss / d weight as the tape returned it
+    "applied gradient",  # what the optimizer was handed (after clipping, accumulation)
+    "assign",  # the value an op wrote into (assign) or added to (assign_add/sub) a variable
+    "operation",  # output of an op of the backward pass or the update
+]
+Phase = Literal["data", "init", "forward", "loss", "backward", "update", "state", "eval"]
+PHASES: tuple[Phase, ...] = ("data", "init", "forward", "loss", "backward", "update", "state", "eval")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A `tf.Variable` of the recorded program."""
+
+    index: int
+    """Order of creation in the script; equal between two runs of the same script."""
+    name: str
+    """Keras path (`sequential/dense/kernel`) or the variable's own name."""
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    kind: str
+    """weight (it got a gradient), state, slot, hyper (iterations, learning rate), seed, metric or other."""
+    layer: str | None = None
+    source: str | None = None
+    """Where the user's code created it (or its layer)."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a step where a tensor can be seen; the same place in every step that runs the same code."""
+
+    id: int
+    role: Role
+    phase: Phase
+    op: str
+    """TensorFlow op type (`MatMul`), "" for values read from a variable."""
+    output: int = 0
+    """Which output of the op."""
+    layer: str | None = None
+    """Layer path of the innermost layer (`sequential/dropout`), None outside layers."""
+    layer_class: str | None = None
+    source: str | None = None
+    """Line that creates the layer, optimizer or loss, else the same as `called`."""
+    called: str | None = None
+    """Innermost line of the user's code that ran the op."""
+    api: str | None = None
+    """The API call made on that line (`tf.nn.dropout`)."""
+    occurrence: int = 0
+    """Counts sites of a step that are alike in everything above."""
+    variable: int | None = None
+    """`Variable.index` for weights, gradients, slots, states and assigns."""
+    boundary: bool = False
+    """Whether this is the last tensor of its layer or API call (kept in full at `--detail layers`)."""
+    attrs: dict[str, Any] = field(default_factory=dict)
+    """Op attributes worth knowing (padding, strides, transpose_a, epsilon ...); JSON values."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls this place: layer path, else API call, else op type, `#n` for repeats."""
+        base = self.layer or self.api or self.op or self.role
+        return f"{base}#{self.occurrence}" if self.occurrence else base
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Statistics of one tensor, float64; integers and booleans are converted. Zero elements: all 0."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    norm: float
+    """Square root of the sum of squares of the finite elements."""
+    zeros: int
+    nans: int
+    infs: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One site at one step."""
+
+    index: int
+    """Position in the step, in the order of execution; producers come before consumers."""
+    site: Site
+    shape: tuple[int, ...]
+    dtype: str
+    stats: Stats
+    inputs: tuple[int, ...] = ()
+    """Indices of the observations the op consumed, in argument order; -1 where unknown."""
+    of: int | None = None
+    """For gradients of activations: index of the activation."""
+    stored: bool = False
+    """Whether the array itself is in the trace."""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        product = 1
+        for extent in self.shape:
+            product *= extent
+        return product
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What is known of a step besides its tensors."""
+
+    index: int
+    optimizers: tuple[dict[str, Any], ...] = ()
+    """One per apply call: {"name", "class", "learning_rate", "iterations", "config", "source", "called"}."""
+    applied: bool = True
+    """False where the gradients of this step only reached an accumulator."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a trace says of its run. JSON values only; no absolute paths, user names or environment."""
+
+    script: str
+    arguments: tuple[str, ...]
+    versions: dict[str, str]
+    """python, tensorflow, keras, numpy, tfdiff."""
+    options: dict[str, Any]
+    """steps, detail, share."""
+    reference: str | None = None
+    """File name of the reference trace, for a run that shared its start."""
+    shared: dict[str, Any] = field(default_factory=dict)
+    """{"weights": {"shared": 8, "a": 8, "b": 8}, "batches": true, "noise": true}; empty without a reference."""
+    variable_pairs: tuple[dict[str, Any], ...] = ()
+    """{"a": index, "b": index, "permutation": [1, 0] or null, "evidence": "..."} as used for sharing."""
+    not_shared: tuple[dict[str, str], ...] = ()
+    not_recorded: tuple[dict[str, str], ...] = ()
+    switched_off: tuple[dict[str, str], ...] = ()
+    """XLA, steps_per_execution: what recording had to change, and why."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How the recording ended."""
+
+    complete: bool
+    why: str
+    """`steps recorded`, `script ended`, or the reason of an early end."""
+    exit_code: int | None = 0
+
+
+@dataclass(frozen=True)
+class RowSource:
+    """A whole array or dataset that fed the run, known by hashes of its rows (feature and label parts together)."""
+
+    name: str
+    source: str | None
+    """Where the user's code handed it over."""
+    rows: int
+    parts: tuple[str, ...]
+    """One description per part, e.g. `float32[784]`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One side of a divergence, as CONTRACT.md has it in JSON."""
+
+    layer: str | None
+    site: str
+    source: str | None
+    called: str | None = None
+    op: str | None = None
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """A place where the two runs part: equal inputs, unequal outputs."""
+
+    step: int
+    phase: Phase
+    a: Place | None
+    b: Place | None
+    error: float
+    """Relative error ||a - b|| / max(||a||, ||b||), see `comparison.metrics.relative_error`."""
+    tolerance: float
+    introduced: bool = True
+    summary: str = ""
+    """One line: what differs (`Mul(., 1.4286)` against `Mul(., 3.3333)`), for people."""
+    a_index: int | None = None
+    """Index of the observation in step `step` of a's trace, where there is one."""
+    b_index: int | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A named explanation with its proof."""
+
+    code: str
+    phase: Phase
+    step: int
+    confidence: float
+    a: Place | None
+    b: Place | None
+    summary: str
+    fix: str
+    constants: dict[str, Any] = field(default_factory=dict)
+    error_before: float = 0.0
+    error_after: float = 0.0
+
+
+Status = Literal["equal", "introduced", "carried", "unpaired", "absent"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A pair of sites at one step."""
+
+    status: Status
+    error: float
+    tolerance: float
+    a_index: int | None = None
+    b_index: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A pair of sites (or one without a counterpart) over the compared steps; rows come in causal order."""
+
+    phase: Phase
+    a: Site | None
+    b: Site | None
+    a_name: str
+    b_name: str
+    evidence: str
+    """value, weight, structure, role or "" (unpaired)."""
+    cells: tuple[Cell, ...]
+    """One per compared step."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `tfdiff diff` found; `reports` turns it into text or JSON, the TUI shows it."""
+
+    verdict: Literal["equivalent", "diverged", "incomparable"]
+    a_trace: str
+    b_trace: str
+    a_header: Header
+    b_header: Header
+    a_steps: int
+    b_steps: int
+    compared: int
+    first: Divergence | None
+    divergences: tuple[Divergence, ...]
+    own: tuple[Divergence, ...]
+    causes: tuple[Cause, ...]
+    rows: tuple[Row, ...]
+    shared: dict[str, Any]
+    not_shared: tuple[dict[str, str], ...] = ()
+    not_recorded: tuple[dict[str, str], ...] = ()
+    tolerance_source: str = "analytic"
+    horizon: int | None = None
+    notes: tuple[str, ...] = ()
+    """Harmless differences and what could not be decided, one sentence each."""
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """What `tfdiff record` was asked to do; the command line and `tfdiff.record` both make one."""
+
+    script: str
+    """Path of the script, or the module's dotted name when `module`; for `tfdiff.record` the calling file."""
+    arguments: tuple[str, ...]
+    module: bool
+    output: Path
+    force: bool
+    reference: Path | None
+    share: frozenset[str]
+    """Subset of SHAREABLE; without a reference it means nothing."""
+    steps: int
+    """Training steps to record, 0 for all."""
+    keep_running: bool
+    """Whether the script goes on after its last recorded step."""
+    detail: str
+    """One of DETAILS."""
+    quiet: bool
+    """No progress, no closing line; warnings and errors are still said."""
+
+
+SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")
+DETAILS: tuple[str, ...] = ("layers", "ops", "sketch")

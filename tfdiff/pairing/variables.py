@@ -1,0 +1,292 @@
+"""Which variable of one run is which of the other.
+
+An assignment problem: the cost of a pair grows with everything in which the two are used differently (the part they
+play, the weights before and behind them in the dataflow, their order in the forward pass, initial constants). Shapes
+must fit; names only break ties; what fits nowhere stays unpaired.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped, unused-ignore]
+
+from tfdiff.errors import TfdiffError
+from tfdiff.pairing.alignment import align
+from tfdiff.pairing.layouts import Fit, fit, inverse
+from tfdiff.pairing.uses import VariableUse, uses_of, variable_uses
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+__all__ = [
+    "VariablePair",
+    "VariableUse",
+    "convert",
+    "convert_back",
+    "pair_from_json",
+    "pair_variables",
+    "uses_of",
+    "variable_uses",
+]
+
+# Costs. A pair above _LIMIT is worse than leaving both alone; one strong contradiction stays below it, two do not.
+_LIMIT = 6.0
+_OPERAND = 4.0  # a scale against a shift, a mean against a variance
+_INITIAL = 2.0  # constant on both sides, with other constants (gamma's ones against beta's zeros)
+_UPSTREAM = 2.0  # other weights before it: more than _DOWNSTREAM, so that repeated layers pair from the front
+_DOWNSTREAM = 1.0
+_OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
+_KIND = 1.0  # trained on one side only
+_NEIGHBOURS = 3.0  # the weights before it are paired with others
+_MATRIX_AS_TABLE = 1.0  # one-hot times matrix against a lookup
+_UNKNOWN_OPERAND = 0.5
+_LAYOUT = 0.5
+_DTYPE = 0.2
+_CONSUMER = 0.1
+_NAME = 0.02
+_CREATION = 0.005  # created in another order, where the order of use does not tell them apart
+# Fused and written-out layers differ in whether their own variables lie before one another: one or two more or less
+# before a variable must not count as much as a share of few would have it.
+_SMOOTH = 1.0
+_NEVER = 1e9
+# Rounds of pairing again with the neighbours of the round before.
+_ROUNDS = 3
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VariablePair:
+    """A variable of a and the one of b that stands for it; `convert` brings values from a's layout to b's."""
+
+    a: int
+    b: int
+    permutation: tuple[int, ...] | None
+    """Transposes a's value; None where the axes stay."""
+    evidence: str
+    reshape: tuple[int, ...] | None = None
+    """b's shape where transposing does not give it ((D, heads, dk) against (D, heads * dk))."""
+    restore: tuple[int, ...] | None = None
+    """The shape before `reshape`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """An entry of `Header.variable_pairs`."""
+        lists = {"permutation": self.permutation, "reshape": self.reshape, "restore": self.restore}
+        named = {key: None if value is None else list(value) for key, value in lists.items()}
+        return {"a": self.a, "b": self.b, "evidence": self.evidence, **named}
+
+
+def pair_from_json(entry: Mapping[str, Any]) -> VariablePair:
+    """The inverse of `VariablePair.to_json`; raises TfdiffError for an entry that is none."""
+
+    def axes(key: str) -> tuple[int, ...] | None:
+        value = entry.get(key)
+        return None if value is None else tuple(int(axis) for axis in value)
+
+    try:
+        indices, evidence = (int(entry["a"]), int(entry["b"])), str(entry.get("evidence", ""))
+        return VariablePair(*indices, axes("permutation"), evidence, axes("reshape"), axes("restore"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TfdiffError(f"expected a variable pair with indices a and b, found {entry!r}; record b again") from error
+
+
+def convert(value: npt.NDArray[Any], pair: VariablePair) -> npt.NDArray[Any]:
+    """A value of a's variable (initial value, gradient, update, slot of its shape) in the layout of b's."""
+    turned = value if pair.permutation is None else np.transpose(value, pair.permutation)
+    return turned if pair.reshape is None else np.reshape(turned, pair.reshape)
+
+
+def convert_back(value: npt.NDArray[Any], pair: VariablePair) -> npt.NDArray[Any]:
+    """A value of b's variable in the layout of a's."""
+    flat = value if pair.restore is None else np.reshape(value, pair.restore)
+    return flat if pair.permutation is None else np.transpose(flat, inverse(pair.permutation))
+
+
+def pair_variables(a: Sequence[VariableUse], b: Sequence[VariableUse]) -> list[VariablePair]:
+    """Pairs weights with weights and states with states, in the order of a's forward pass; the rest stays unpaired.
+
+    A weight may pair with a variable that the other side uses alike without training it (frozen, or behind a stopped
+    gradient). Slots, hyperparameters, seeds and metrics never pair.
+    """
+    sides = _Side(a), _Side(b)
+    parameters = _solve(*sides, [u for u in a if _is_parameter(u)], [u for u in b if _is_parameter(u)], {})
+    known = {x.index: y.index for x, y, _ in parameters}
+    states = _solve(*sides, [u for u in a if _is_state(u)], [u for u in b if _is_state(u)], known)
+    return [_pair(x, y, found, sides) for x, y, found in [*parameters, *states]]
+
+
+def _is_parameter(use: VariableUse) -> bool:
+    if use.kind == "weight":
+        return True
+    used_like_one = use.first_use is not None and use.operand in ("matrix", "table", "scale", "shift")
+    return use.kind in ("state", "other") and used_like_one and not use.assigned and "int" not in use.dtype
+
+
+def _is_state(use: VariableUse) -> bool:
+    return use.kind == "state" and not _is_parameter(use)
+
+
+class _Side:
+    """The variables of one run by index, and what lies behind each in the dataflow."""
+
+    def __init__(self, uses: Sequence[VariableUse]) -> None:
+        self.uses = {use.index: use for use in uses}
+        self.downstream: dict[int, set[int]] = {use.index: set() for use in uses}
+        for use in uses:
+            for before in use.upstream & self.uses.keys():
+                if use.kind == "weight":
+                    self.downstream[before].add(use.index)
+
+    def sizes(self, indices: AbstractSet[int]) -> Counter[int]:
+        """The sizes of some variables as a multiset; unlike shapes they do not depend on layouts."""
+        return Counter(int(np.prod(self.uses[index].shape)) for index in indices if index in self.uses)
+
+
+def _overlap(a: Counter[int], b: Counter[int]) -> float:
+    """Jaccard index of two multisets, smoothed; two empty ones agree."""
+    return ((a & b).total() + _SMOOTH) / ((a | b).total() + _SMOOTH)
+
+
+def _operand_cost(a: VariableUse, b: VariableUse) -> float:
+    if a.operand == b.operand:
+        return 0.0 if a.consumer == b.consumer else _CONSUMER
+    if "other" in (a.operand, b.operand):
+        return _UNKNOWN_OPERAND
+    return _MATRIX_AS_TABLE if {a.operand, b.operand} == {"matrix", "table"} else _OPERAND
+
+
+def _initial_cost(a: VariableUse, b: VariableUse) -> float:
+    if a.initial_mean is None or b.initial_mean is None or a.initial_std != 0.0 or b.initial_std != 0.0:
+        return 0.0
+    if int(np.prod(a.shape)) < 2:
+        return 0.0  # a single number is always constant
+    return 0.0 if a.initial_mean == b.initial_mean else _INITIAL
+
+
+def _name_cost(a: str, b: str) -> float:
+    if a == b:
+        return 0.0
+    leaf_a, leaf_b = (name.rpartition("/")[2].partition(":")[0] for name in (a, b))
+    return _NAME / 2 if leaf_a == leaf_b else _NAME
+
+
+def _own_cost(a: VariableUse, b: VariableUse, found: Fit, side_a: _Side, side_b: _Side) -> float:
+    """What speaks against a pair by itself, without the order and the pairs around it."""
+    cost = _operand_cost(a, b) + _initial_cost(a, b) + _name_cost(a.name, b.name)
+    cost += _KIND * (a.kind != b.kind) + _DTYPE * (a.dtype != b.dtype) + _DTYPE * (a.trainable != b.trainable)
+    certain_layout = a.layout is not None and b.layout is not None
+    cost += 0.0 if certain_layout or a.shape == b.shape else _LAYOUT * (1 + (not found.certain))
+    cost += _UPSTREAM * (1 - _overlap(side_a.sizes(a.upstream), side_b.sizes(b.upstream)))
+    down = side_a.sizes(side_a.downstream[a.index]), side_b.sizes(side_b.downstream[b.index])
+    return cost + _DOWNSTREAM * (1 - _overlap(*down))
+
+
+def _neighbour_cost(a: VariableUse, b: VariableUse, known: Mapping[int, int]) -> float:
+    """Share of the weights before the two that are not paired with one another; those nearest count as much as all."""
+    shares = []
+    for near_a, near_b in ((a.upstream, b.upstream), (a.after, b.after)):
+        mapped = {known.get(index, -1 - index) for index in near_a}
+        shares.append(1 - (len(mapped & near_b) + _SMOOTH) / (len(mapped | near_b) + _SMOOTH))
+    return sum(shares) / 2
+
+
+def _solve(
+    side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse], known: Mapping[int, int]
+) -> list[tuple[VariableUse, VariableUse, Fit]]:
+    """Pairs of the given variables, in the order of a's forward pass; `known` pairs of others serve as neighbours."""
+    rows, columns = (sorted(uses, key=lambda use: (use.order, use.index)) for uses in (a, b))
+    if not rows or not columns:
+        return []
+    tried = {(i, j): _fit(x, y) for i, x in enumerate(rows) for j, y in enumerate(columns)}
+    fits = {place: found for place, found in tried.items() if found is not None}
+    own = np.full((len(rows), len(columns)), _NEVER)
+    for (i, j), found in fits.items():
+        own[i, j] = _own_cost(rows[i], columns[j], found, side_a, side_b)
+    chosen: list[tuple[int, int]] = []
+    cost = own
+    for round_number in range(_ROUNDS):
+        if round_number or known:
+            pairs = {**known, **{rows[i].index: columns[j].index for i, j in chosen}}
+            cost = own.copy()
+            for i, j in fits:
+                cost[i, j] += _NEIGHBOURS * _neighbour_cost(rows[i], columns[j], pairs)
+        previous, chosen = chosen, _assign(cost + _order_cost(cost, _ranks(rows), _ranks(columns)))
+        if previous == chosen:
+            break
+    return [(rows[i], columns[j], fits[i, j]) for i, j in chosen]
+
+
+def _fit(a: VariableUse, b: VariableUse) -> Fit | None:
+    return fit(a.shape, b.shape, a.layout, b.layout)
+
+
+def _ranks(uses: Sequence[VariableUse]) -> list[int]:
+    """Places in the order of use, equal for those that it does not tell apart."""
+    places = sorted({use.order for use in uses})
+    return [places.index(use.order) for use in uses]
+
+
+def _order_cost(cost: Matrix, row_ranks: Sequence[int], column_ranks: Sequence[int]) -> Matrix:
+    """0 on the best alignment of the two orders, elsewhere the more the farther the two places are apart."""
+    rows, columns = cost.shape
+    places = np.abs(np.arange(rows)[:, None] / rows - np.arange(columns)[None, :] / columns)
+    order: Matrix = _OFF_ORDER * (1 + places)
+    path = align(np.maximum(2 * _LIMIT - cost, 0.0))
+    aligned = {(row_ranks[i], column_ranks[j]) for i, j in path}
+    for i, j in np.ndindex(rows, columns):
+        if (row_ranks[i], column_ranks[j]) in aligned:
+            order[i, j] = _CREATION
+    for i, j in path:
+        order[i, j] = 0.0
+    return order
+
+
+def _assign(cost: Matrix) -> list[tuple[int, int]]:
+    # Everything from the limit on costs the same: being unpaired.
+    rows, columns = linear_sum_assignment(np.minimum(cost, _LIMIT))
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if cost[i, j] < _LIMIT]
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"
+
+
+def _place(use: VariableUse, side: _Side) -> tuple[str, int]:
+    """Which of its size and group it is in the order of use, and how many there are."""
+    group = _is_parameter if _is_parameter(use) else _is_state
+    size = int(np.prod(use.shape))
+    alike = sorted((u.order, u.index) for u in side.uses.values() if group(u) and int(np.prod(u.shape)) == size)
+    return _ordinal(alike.index((use.order, use.index)) + 1), len(alike)
+
+
+def _pair(a: VariableUse, b: VariableUse, found: Fit, sides: tuple[_Side, _Side]) -> VariablePair:
+    (place_a, count_a), (place_b, count_b) = _place(a, sides[0]), _place(b, sides[1])
+    words = [f"shape {a.shape}" if a.shape == b.shape else f"shapes {a.shape} and {b.shape}"]
+    words.append(f"{place_a} used" if place_a == place_b else f"{place_a} used in a, {place_b} in b")
+    if count_a != count_b:
+        words[-1] += f" (a has {count_a} of this size, b has {count_b})"
+    words.append(_consumed(a.consumer, b.consumer))
+    if a.operand == b.operand in ("mean", "variance"):
+        words.append(f"follows the batch {a.operand}")
+    if a.initial_std == b.initial_std == 0.0 and a.initial_mean == b.initial_mean:
+        words.append(f"starts as {a.initial_mean:g}")
+    if a.kind != b.kind:
+        words.append(f"trained in {'a' if a.kind == 'weight' else 'b'} only")
+    if found.permutation is not None:
+        words.append(f"axes {found.permutation}" + ("" if found.certain else " (one of several ways)"))
+    if found.reshape is not None:
+        words.append(f"reshaped to {found.reshape}")
+    return VariablePair(a.index, b.index, found.permutation, ", ".join(words), found.reshape, found.restore)
+
+
+def _consumed(a: str, b: str) -> str:
+    if a == b:
+        return f"consumed by {a} on both sides" if a else "not consumed in the forward pass"
+    return f"consumed by {a or 'nothing'} in a, by {b or 'nothing'} in b"

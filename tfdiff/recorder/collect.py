@@ -1,0 +1,268 @@
+"""A finished step as records for the trace: sites named, dataflow numbered, values on the host."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.model import Phase, Role, Site, StepInfo
+from tfdiff.recorder.stream import (
+    NEXT_OPS,
+    RANDOM_OPS,
+    READ_OP,
+    SCATTER_OPS,
+    UNKNOWN,
+    Code,
+    OpEvent,
+    Slices,
+    Token,
+    is_update,
+    to_array,
+)
+from tfdiff.trace.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tfdiff.recorder.steps import Pending
+    from tfdiff.recorder.variables import Entry, Variables
+
+    Array = np.ndarray[Any, Any]
+
+LEAF = "Leaf"
+"""Type of the event that stands for a tensor no recorded op made."""
+SMALL = 64 << 10
+"""Bytes up to which inner tensors of layers are kept in full too."""
+_CONSTANT = 16
+"""Elements up to which a tensor that no recorded op made, and that is no batch, counts as a constant."""
+
+
+@dataclass(frozen=True)
+class StepRecords:
+    """What goes into the trace for one step; `info.index` is set by the recorder."""
+
+    info: StepInfo
+    records: list[Record]
+
+
+class SiteTable:
+    """Gives equal places in different steps the same `Site`."""
+
+    def __init__(self) -> None:
+        self._sites: dict[Any, Site] = {}
+        self._counts: Counter[Any] = Counter()
+
+    def begin_step(self) -> None:
+        """Occurrences are counted within a step."""
+        self._counts.clear()
+
+    def get(self, role: Role, phase: Phase, op: str, code: Code, **more: Any) -> Site:
+        """The site of that role, place and occurrence."""
+        attrs, boundary = more.pop("attrs", {}), more.pop("boundary", True)
+        key = (role, phase, op, code, *sorted(more.items()))
+        occurrence = self._counts[key]
+        self._counts[key] += 1
+        full = (*key, occurrence)
+        site = self._sites.get(full)
+        if site is None:
+            site = Site(
+                len(self._sites), role, phase, op, occurrence=occurrence, boundary=boundary, attrs=attrs,
+                **code._asdict(), **more,
+            )
+            self._sites[full] = site
+        return site
+
+
+class Collector:
+    """Collects the records of one step."""
+
+    def __init__(self, makers: dict[Token, OpEvent], variables: Variables, sites: SiteTable) -> None:
+        self._makers = makers
+        self._variables = variables
+        self._sites = sites
+        self.records: list[Record] = []
+        self._index: dict[Token, int] = {}
+
+    def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
+        """All outputs of an op (or the value an assign wrote)."""
+        if event.type == READ_OP:
+            self._read(event, phase)
+            return
+        if is_update(event.type):
+            self._assign(event, phase)
+            return
+        inputs = tuple(self._index.get(token, UNKNOWN) for token in event.inputs)
+        own = [to_array(value) for value in event.own] if event.own else None
+        for output, (token, value) in enumerate(zip(event.outputs, event.values, strict=True)):
+            array = to_array(value)
+            if array is None:
+                continue
+            kind = _role(event, array, role)
+            if kind == "input" and own is not None and own[output] is not None:
+                self._put(self._site("own input", "data", event, output), own[output])
+            self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
+
+    def _site(self, role: Role, phase: Phase, event: OpEvent, output: int) -> Site:
+        kept = event.boundary or role in ("input", "own input", "noise", "constant")
+        return self._sites.get(role, phase, event.type, event.code, output=output, boundary=kept, attrs=event.attrs)
+
+    def _read(self, event: OpEvent, phase: Phase) -> None:
+        entry, array = self._variables.by_handle(event.inputs[0]), to_array(event.values[0])
+        if array is None:
+            return
+        role: Role = _variable_role(entry) if entry is not None else "constant"
+        site = self._sites.get(role, phase, READ_OP, event.code, variable=entry.index if entry is not None else None)
+        self._index[event.outputs[0]] = self._put(site, array)
+
+    def _assign(self, event: OpEvent, phase: Phase) -> None:
+        entry = self._variables.by_handle(event.inputs[0])
+        index = entry.index if entry is not None else None
+        for token in event.inputs[1:2]:
+            array = self._value(token)
+            if array is not None:
+                site = self._sites.get("assign", phase, event.type, event.code, variable=index, attrs=event.attrs)
+                self._put(site, array, (self._index.get(token, UNKNOWN),))
+
+    def _value(self, token: Token) -> Array | None:
+        maker = self._makers.get(token)
+        return to_array(maker.values[maker.outputs.index(token)]) if maker is not None else None
+
+    def derived(self, token: Token, role: Role, phase: Phase, code: Code, **more: Any) -> None:
+        """A tensor in a further role (loss, gradient): the same value, pointing at the op that made it."""
+        array = self._value(token)
+        if array is None:
+            return
+        of = more.pop("of", None)
+        maker = self._makers[token]
+        site = self._sites.get(role, phase, maker.type, code, **more)
+        self._put(site, array, (self._index.get(token, UNKNOWN),), of)
+
+    def gradient(self, gradient: Token | Slices, entry: Entry | None, role: Role, phase: Phase, code: Code) -> None:
+        """A gradient of a variable; a sparse one is written out densely, repeated rows added up."""
+        index = entry.index if entry is not None else None
+        if not isinstance(gradient, Slices):
+            self.derived(gradient, role, phase, code, variable=index)
+            return
+        values, rows = self._value(gradient.values), self._value(gradient.indices)
+        if values is None or rows is None or entry is None:
+            return
+        dense = np.zeros(entry.shape, values.dtype)
+        np.add.at(dense, rows.reshape(-1), values.reshape(-1, *entry.shape[1:]))
+        site = self._sites.get(role, phase, "IndexedSlices", code, variable=index)
+        self._put(site, dense, (self._index.get(gradient.values, UNKNOWN),))
+
+    def activation_gradient(self, activation: Token, gradient: Token) -> None:
+        """d loss / d activation."""
+        of, maker = self._index.get(activation), self._makers.get(activation)
+        if of is None or maker is None:
+            return
+        self.derived(gradient, "activation gradient", "backward", maker.code, of=of)
+
+    def snapshots(self, events: list[OpEvent]) -> None:
+        """The last value each variable was given in this step."""
+        last = {event.inputs[0]: event for event in events if is_update(event.type) and event.after is not None}
+        for handle, event in last.items():
+            entry, array = self._variables.by_handle(handle), to_array(event.after)
+            if entry is None or array is None or entry.kind in ("metric", "seed"):
+                continue
+            role = _variable_role(entry)
+            phase: Phase = "state" if role == "state" else "update"
+            code = Code(layer=entry.describe().layer, source=entry.source)
+            self._put(self._sites.get(role, phase, "", code, variable=entry.index), array)
+
+    def _put(self, site: Site, value: Array | None, inputs: tuple[int, ...] = (), of: int | None = None) -> int:
+        assert value is not None
+        keep = site.boundary or value.nbytes <= SMALL
+        self.records.append(Record(site, value, inputs, of, keep))
+        return len(self.records) - 1
+
+
+def _role(event: OpEvent, array: Array, role: Role) -> Role:
+    if event.type in RANDOM_OPS:
+        return "noise"
+    if event.type in NEXT_OPS:
+        return "input"
+    if event.type == "Const":
+        return "constant"
+    if event.type == LEAF:
+        return "constant" if array.ndim == 0 or (array.size <= _CONSTANT and "feed" not in event.attrs) else "input"
+    return role
+
+
+def _variable_role(entry: Entry) -> Role:
+    if entry.kind == "weight" or (entry.kind == "other" and entry.trainable and entry.dtype.startswith("float")):
+        return "weight"
+    if entry.kind == "slot":
+        return "slot"
+    return "state" if entry.kind in ("state", "other") else "constant"
+
+
+def collect(
+    pending: Pending,
+    makers: dict[Token, OpEvent],
+    variables: Variables,
+    sites: SiteTable,
+    resolve: Callable[[Token], Token],
+) -> StepRecords:
+    """The records of one step, producers before consumers."""
+    sites.begin_step()
+    end = pending.end
+    assert end is not None
+    collector = Collector(makers, variables, sites)
+    _mark_states(pending, variables)
+    for event in pending.forward:
+        collector.operation(event, "activation", "forward")
+    for event in pending.side:
+        collector.operation(event, "activation", "state")
+    for token in pending.begin.targets:
+        maker = makers.get(token)
+        collector.derived(token, "loss", "loss", maker.code if maker is not None else pending.begin.code)
+    for event in pending.backward:
+        collector.operation(event, "operation", "backward")
+    for activation, gradient in end.activations:
+        collector.activation_gradient(activation, gradient)
+    for handle, found in end.gradients:
+        if found is not None:
+            collector.gradient(found, variables.by_handle(handle), "weight gradient", "backward", pending.begin.code)
+    _collect_update(collector, pending, variables, resolve)
+    collector.snapshots(pending.side + pending.after)
+    optimizers = tuple(_optimizer(event) for event in pending.applies)
+    applied = any(is_update(event.type) and variables.is_trainable(event.inputs[0]) for event in pending.after)
+    return StepRecords(StepInfo(-1, optimizers, applied), collector.records)
+
+
+def _collect_update(
+    collector: Collector, pending: Pending, variables: Variables, resolve: Callable[[Token], Token]
+) -> None:
+    for event in pending.after:
+        if event.type not in SCATTER_OPS:
+            collector.operation(event, "operation", "update")
+    for event in pending.applies:
+        code = Code(source=event.optimizer.get("source"), called=event.optimizer.get("called"))
+        for found, handle in event.pairs:
+            if isinstance(found, Slices):
+                found = Slices(resolve(found.values), resolve(found.indices))  # noqa: PLW2901
+            elif found is not None:
+                found = resolve(found)  # noqa: PLW2901
+            if found is not None:
+                collector.gradient(found, variables.by_handle(resolve(handle)), "applied gradient", "update", code)
+
+
+def _mark_states(pending: Pending, variables: Variables) -> None:
+    for event in pending.side:
+        if is_update(event.type) and variables.is_state(event.inputs[0]):
+            entry = variables.by_handle(event.inputs[0])
+            if entry is not None and not entry.trainable:
+                entry.kind = "state"
+
+
+def _optimizer(event: Any) -> dict[str, Any]:
+    info = dict(event.optimizer)
+    for name, value in (("learning_rate", event.learning_rate), ("iterations", event.iterations)):
+        array = to_array(value)
+        if array is not None and array.size == 1:
+            info[name] = array.reshape(()).item()
+    return info

@@ -1,0 +1,288 @@
+"""Traced graphs as programs, and their executions as events.
+
+While TensorFlow traces a function, every op is noted in the program of its graph and its outputs are tapped. When the
+function has run, the program is replayed with the values that left through the taps: calls of inner functions, taken
+branches and loop iterations are written out, so that an executed graph reads like eager code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder.stream import (
+    READ_OP,
+    UNKNOWN,
+    ApplyEvent,
+    Code,
+    Event,
+    GradientBegin,
+    GradientEnd,
+    OpEvent,
+    Slices,
+    Token,
+    fresh,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    Values = dict[int, deque[np.ndarray[Any, Any]]]
+    Names = dict[Token, Token]
+
+
+@dataclass(slots=True)
+class GraphOp:
+    """One op of a graph; tensors go by their ids."""
+
+    type: str
+    code: Code
+    inputs: list[Token]
+    outputs: list[Token]
+    tags: list[int | None]
+    """Tap of each output."""
+    statics: list[Any]
+    """Value of each output where it is known from tracing (constants)."""
+    attrs: dict[str, Any] = field(default_factory=dict)
+    boundary: bool = False
+    own_tags: list[int | None] | None = None
+    after_tag: int | None = None
+
+
+@dataclass(slots=True)
+class GraphAlias:
+    """An op that hands its input on unchanged."""
+
+    output: Token
+    input: Token
+
+
+@dataclass(slots=True)
+class GraphCall:
+    """A call of an inner function or a control flow op; `op` is asked late because gradients rewrite it."""
+
+    function: str | None
+    inputs: list[Token]
+    outputs: list[Token]
+    op: Any = None
+
+
+@dataclass(slots=True)
+class GraphGradient:
+    """End of a gradient call in a graph, its results tapped."""
+
+    gradients: list[tuple[Token, Token | Slices | None]]
+    activations: list[tuple[Token, Token]]
+
+
+@dataclass(slots=True)
+class GraphApply:
+    """An optimizer call in a graph."""
+
+    optimizer: dict[str, Any]
+    pairs: list[tuple[Token | Slices | None, Token]]
+    rate_tag: int | None
+    iterations_tag: int | None
+
+
+Item = GraphOp | GraphAlias | GraphCall | GradientBegin | GraphGradient | GraphApply
+
+
+@dataclass(slots=True)
+class Program:
+    """What one graph does, in the order it was built."""
+
+    graph: Any
+    items: list[Item] = field(default_factory=list)
+    makers: dict[Token, GraphOp] = field(default_factory=dict)
+    tensors: dict[Token, Any] = field(default_factory=dict)
+    dependent: set[Token] = field(default_factory=set)
+    """Tensors that depend on a variable."""
+    shapes: set[Token] = field(default_factory=set)
+    """Integers computed from shapes and constants only: of no interest to anybody."""
+
+    def activations(self) -> list[Any]:
+        """Tensors since the last gradient call whose gradients are worth asking for."""
+        found: list[Any] = []
+        for item in reversed(self.items):
+            if isinstance(item, GraphGradient):
+                break
+            if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP:
+                found += [
+                    self.tensors[t]
+                    for t in item.outputs
+                    if t in self.dependent and t in self.tensors and self.tensors[t].dtype.is_floating
+                ]
+        return found[::-1]
+
+    def is_alias(self, token: Token) -> bool:
+        """Whether the tensor only hands another one of this graph on."""
+        return any(isinstance(item, GraphAlias) and item.output == token for item in reversed(self.items))
+
+
+@dataclass(slots=True)
+class Function:
+    """A compiled function: its graph's program and the ids of the tensors that go in and out."""
+
+    program: Program
+    inputs: list[Token]
+    outputs: list[Token]
+
+
+class Programs:
+    """All graphs traced while recording."""
+
+    def __init__(self) -> None:
+        self._programs: dict[int, Program] = {}
+        self._functions: dict[str, Function] = {}
+
+    def of(self, graph: Any) -> Program:
+        """The program of a graph (made on first use; the graph is kept alive so that its id stays its own)."""
+        program = self._programs.get(id(graph))
+        if program is None:
+            program = self._programs[id(graph)] = Program(graph)
+        return program
+
+    def name(self, function: str, graph: Any) -> None:
+        """Note that the compiled function `function` runs `graph` with its present inputs and outputs."""
+        self._functions[function] = Function(
+            self.of(graph), [t._id for t in graph.inputs], [t._id for t in graph.outputs]
+        )
+
+    def get(self, function: str) -> Function | None:
+        """The compiled function of that name, None if it was traced before recording began."""
+        return self._functions.get(function)
+
+    def trains(self, function: str, _seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the function, or one it calls, asks for gradients."""
+        known = self._functions.get(function)
+        if known is None or function in _seen:
+            return False
+        for item in known.program.items:
+            if isinstance(item, GradientBegin):
+                return True
+            if isinstance(item, GraphCall) and any(self.trains(n, _seen | {function}) for n in callees(item)):
+                return True
+        return False
+
+    def replay(
+        self, function: Function, arguments: Sequence[Token], values: Values, sink: Callable[[Event], None]
+    ) -> list[Token]:
+        """Write one execution out as events; returns the tokens of the outputs."""
+        names: Names = dict(zip(function.inputs, arguments, strict=False))
+        for item in function.program.items:
+            self._replay_item(item, names, values, sink)
+        return [names.get(token, UNKNOWN) for token in function.outputs]
+
+    def _replay_item(self, item: Item, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
+        if isinstance(item, GraphOp):
+            _replay_op(item, names, values, sink)
+        elif isinstance(item, GraphAlias):
+            names[item.output] = names.get(item.input, UNKNOWN)
+        elif isinstance(item, GraphCall):
+            self._replay_call(item, names, values, sink)
+        elif isinstance(item, GradientBegin):
+            sink(GradientBegin([names.get(t, UNKNOWN) for t in item.targets], item.code))
+        elif isinstance(item, GraphGradient):
+            sink(
+                GradientEnd(
+                    [(names.get(v, v), rename(g, names)) for v, g in item.gradients],
+                    [(names.get(a, UNKNOWN), names.get(g, UNKNOWN)) for a, g in item.activations],
+                )
+            )
+        else:
+            pairs = [(rename(g, names), names.get(v, v)) for g, v in item.pairs]
+            rate, iterations = _take(values, item.rate_tag), _take(values, item.iterations_tag)
+            if rate is not None or not item.rate_tag:  # an apply inside a branch that was not taken has no values
+                sink(ApplyEvent(item.optimizer, pairs, rate, iterations))
+
+    def _replay_call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
+        arguments = [names.get(token, UNKNOWN) for token in call.inputs]
+        outputs = [t._id for t in call.op.outputs] if call.op is not None else call.outputs
+        if call.op is not None and call.op.type in ("While", "StatelessWhile"):
+            results = self._replay_loop(call, arguments, values, sink)
+        else:
+            conditional = call.op is not None and call.op.type in ("If", "StatelessIf", "Case", "StatelessCase")
+            results = self._replay_branches(call, arguments[1:] if conditional else arguments, values, sink)
+        names.update(zip(outputs, results, strict=False))
+
+    def _replay_branches(
+        self, call: GraphCall, arguments: list[Token], values: Values, sink: Callable[[Event], None]
+    ) -> list[Token]:
+        """Replay each callee that left values: of a condition's branches only one has."""
+        results: list[Token] = []
+        known = [f for name in callees(call) if (f := self._functions.get(name)) is not None]
+        for function in known:
+            if len(known) == 1 or self._has_values(function, values):
+                results = self.replay(function, arguments, values, sink)
+        return results
+
+    def _replay_loop(
+        self, call: GraphCall, arguments: list[Token], values: Values, sink: Callable[[Event], None]
+    ) -> list[Token]:
+        bodies = [f for name in callees(call) if (f := self._functions.get(name)) is not None]
+        results = list(arguments)
+        for function in bodies:  # the condition first, then the body; a condition's values end with the loop
+            state = list(arguments)
+            while self._has_values(function, values):
+                outcome = self.replay(function, state, values, sink)
+                if len(outcome) == len(state):
+                    state = outcome
+            if len(function.outputs) == len(arguments):
+                results = state
+        return results
+
+    def _has_values(self, function: Function, values: Values) -> bool:
+        for item in function.program.items:
+            if isinstance(item, GraphOp) and any(tag is not None and values.get(tag) for tag in item.tags):
+                return True
+            if isinstance(item, GraphCall) and any(
+                self._has_values(f, values) for n in callees(item) if (f := self._functions.get(n)) is not None
+            ):
+                return True
+        return False
+
+
+def rename(gradient: Token | Slices | None, names: Names) -> Token | Slices | None:
+    """The gradient under its name in this execution."""
+    if isinstance(gradient, Slices):
+        return Slices(names.get(gradient.values, UNKNOWN), names.get(gradient.indices, UNKNOWN))
+    return None if gradient is None else names.get(gradient, UNKNOWN)
+
+
+def callees(call: GraphCall) -> list[str]:
+    """Names of the functions a call or control flow op runs, as they stand after gradients rewrote the op."""
+    if call.op is None:
+        return [call.function] if call.function else []
+    kind = call.op.type
+    if kind in ("If", "StatelessIf"):
+        return [call.op.get_attr("then_branch").name, call.op.get_attr("else_branch").name]
+    if kind in ("Case", "StatelessCase"):
+        return [branch.name for branch in call.op.get_attr("branches")]
+    if kind in ("While", "StatelessWhile"):
+        return [call.op.get_attr("cond").name, call.op.get_attr("body").name]
+    return [call.op.get_attr("f").name]
+
+
+def _take(values: Values, tag: int | None) -> Any:
+    queue = values.get(tag) if tag is not None else None
+    return queue.popleft() if queue else None
+
+
+def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
+    taken = [_take(values, tag) if tag is not None else static for tag, static in zip(item.tags, item.statics, strict=True)]
+    tapped = any(tag is not None for tag in item.tags) or item.after_tag is not None
+    after = _take(values, item.after_tag)
+    if tapped and after is None and all(value is None for value in taken):
+        return  # in a branch that was not taken
+    own = [_take(values, tag) for tag in item.own_tags] if item.own_tags else None
+    outputs = [fresh() for _ in item.outputs]
+    event = OpEvent(
+        item.type, item.code, [names.get(t, UNKNOWN) for t in item.inputs], outputs, taken, item.attrs, item.boundary,
+        True, own, after,
+    )
+    names.update(zip(item.outputs, outputs, strict=True))
+    sink(event)

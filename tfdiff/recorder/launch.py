@@ -1,0 +1,193 @@
+"""Record one script: the scouting run where a reference is given, then the run that counts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
+from tfdiff.model import RecordOptions
+from tfdiff.recorder.frames import Frames
+from tfdiff.recorder.imports import PostImport
+from tfdiff.recorder.output import Output
+from tfdiff.recorder.patching import Patches
+from tfdiff.recorder.plan import Planned, make_plan
+from tfdiff.recorder.recording import Recording
+from tfdiff.recorder.rowsource import RowSources
+from tfdiff.recorder.script import StopRecording, run_script
+from tfdiff.recorder.share import Share
+from tfdiff.trace.reader import open_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tfdiff.trace.reader import Trace
+
+_SCOUT = "import sys; sys.path[0] = {folder!r}; from tfdiff.recorder.launch import scout_main; sys.exit(scout_main({options!r}))"
+
+
+def record(options: RecordOptions) -> int:
+    """Run the script in this process and write its trace; returns the exit code for the process.
+
+    With a reference the script first runs in a process of its own, silently, to learn its structure.
+    Raises TfdiffError for what cannot be recorded; the script's own failures are shown as python shows them.
+    """
+    if options.reference is None:
+        return _main_pass(options, None, None)
+    with open_trace(options.reference) as reference:
+        if not reference.steps:
+            message = f"expected a reference with at least one step, {options.reference} has none; record it again"
+            raise TfdiffError(message)
+        seed = int.from_bytes(os.urandom(4), "little")
+        with tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
+            planned = _plan(options, reference, Path(folder) / "scout.h5", seed)
+        return _main_pass(options, planned, seed)
+
+
+def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Planned | None:
+    """Scout and plan; None when the scouting run recorded nothing (the run that counts will show why)."""
+    if not options.quiet:
+        print("tfdiff: a first run to learn the structure, its output is not shown", file=sys.stderr)
+    scouted = replace(options, output=path, reference=None, quiet=True, keep_running=False)
+    data = {**asdict(scouted), "output": str(path), "reference": None, "share": sorted(scouted.share), "seed": seed}
+    launch = _SCOUT.format(folder=str(Path(sys.executable).parent), options=json.dumps(data))
+    subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", launch], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+    )
+    try:
+        with open_trace(path) as scout:
+            return make_plan(reference, scout, options.share) if scout.steps else None
+    except TfdiffError:
+        return None
+
+
+def scout_main(text: str) -> int:
+    """Entry of the scouting process."""
+    data = json.loads(text)
+    seed = data.pop("seed")
+    options = RecordOptions(
+        **{**data, "arguments": tuple(data["arguments"]), "output": Path(data["output"]), "share": frozenset(data["share"])}
+    )
+    with contextlib.suppress(TfdiffError):
+        return _main_pass(options, None, seed)
+    return 2
+
+
+def _main_pass(options: RecordOptions, planned: Planned | None, seed: int | None) -> int:
+    folder = Path.cwd() if options.module else Path(options.script).resolve().parent
+    session = _Session(options, folder, planned)
+    if seed is not None:  # the same for every pass of this script, for scripts that set no seed themselves
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002 - the global state is what such scripts use
+    complete, why, code = False, "the script was interrupted", 1
+    try:
+        code = run_script(options.script, options.arguments, module=options.module)
+        complete, why = code == 0, "script ended" if code == 0 else f"script failed with exit code {code}"
+    except StopRecording:
+        complete, why, code = True, "steps recorded", 0
+    finally:
+        session.close(complete=complete, why=why, exit_code=code)
+    if not session.recording.output.steps and code == 0:
+        raise session.no_steps()
+    session.tell()
+    return code
+
+
+@contextlib.contextmanager
+def recording(options: RecordOptions) -> Iterator[None]:
+    """Record what runs inside the `with` block (`tfdiff.record`)."""
+    if options.reference is not None:
+        message = (
+            "not built yet: a reference for `with tfdiff.record(...)` needs a scouting run of the block; "
+            "use `tfdiff record --reference` on a script"
+        )
+        raise NotBuiltError(message)
+    folder = Path(options.script).resolve().parent if Path(options.script).exists() else Path.cwd()
+    session = _Session(options, folder, None)
+    complete, why = False, "the block raised an exception"
+    try:
+        yield
+        complete, why = True, "block ended"
+    finally:
+        session.close(complete=complete, why=why, exit_code=0 if complete else 1)
+    if not session.recording.output.steps:
+        raise session.no_steps()
+    session.tell()
+
+
+class _Session:
+    """Everything that is set up for one pass and taken down after it."""
+
+    def __init__(self, options: RecordOptions, folder: Path, planned: Planned | None) -> None:
+        self._options = options
+        self._planned = planned
+        output = Output(options, options.output, quiet=options.quiet)
+        self.recording = Recording(
+            Frames(folder), output, Share(planned.plan if planned is not None else None), RowSources()
+        )
+        if planned is not None:
+            output.update(
+                reference=options.reference.name if options.reference else None,
+                shared=planned.shared,
+                variable_pairs=planned.pairs,
+                not_shared=tuple({"what": what, "why": why} for what, why in planned.not_shared),
+            )
+        self._patches = Patches()
+        self._imports = PostImport({"tensorflow": self._on_tensorflow, "keras": self._on_keras})
+        self._tensorflow = False
+        self._imports.install()
+
+    def _on_tensorflow(self, module: Any) -> None:
+        from tfdiff.recorder import tf_hooks
+
+        self._tensorflow = True
+        tf_hooks.install(self.recording, self._patches)
+
+    def _on_keras(self, module: Any) -> None:
+        from tfdiff.recorder import keras_hooks
+
+        keras_hooks.install(self.recording, self._patches, module)
+
+    def close(self, *, complete: bool, why: str, exit_code: int) -> None:
+        """Take the hooks back and close the trace."""
+        self._imports.remove()
+        recording = self.recording
+        try:
+            recording.finish()
+        finally:
+            recording.output.done = True
+            self._patches.undo()
+            if self._planned is not None:
+                recording.output.update(shared={**self._planned.shared, **recording.share.verdict()})
+            recording.output.close(recording.variables, recording.rows, complete=complete, why=why, exit_code=exit_code)
+
+    def no_steps(self) -> NoStepsError:
+        """The error for a run in which nothing trained; the useless trace is removed."""
+        self._options.output.unlink(missing_ok=True)
+        seen = "; ".join(f"{n['what']}: {n['why']}" for n in self.recording.output.header.not_recorded[:3])
+        if not self._tensorflow:
+            found = "it ended without importing TensorFlow"
+        elif seen:
+            found = f"none was seen ({seen})"
+        else:
+            found = "it ended without one (no gradient of a variable was asked for)"
+        return NoStepsError(f"expected {self._options.script} to run a training step, {found}; no trace was written")
+
+    def tell(self) -> None:
+        """One closing line on stderr."""
+        if not self._options.quiet:
+            output = self.recording.output
+            print(f"tfdiff: {output.steps} steps in {self._options.output}", file=sys.stderr)
+
+
+

@@ -1,0 +1,106 @@
+"""The trace of a recording as it grows: header, initial values, steps, end; and what is said of it on stderr."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.model import End, Header
+from tfdiff.trace.writer import TraceWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tfdiff.model import RecordOptions
+    from tfdiff.recorder.collect import StepRecords
+    from tfdiff.recorder.rowsource import RowSources
+    from tfdiff.recorder.variables import Variables
+    from tfdiff.trace.records import Record
+
+
+class Output:
+    """Writes what a recording hands over. `done` once as many steps as wanted are in the trace."""
+
+    def __init__(self, options: RecordOptions, path: Path, *, quiet: bool) -> None:
+        self._writer = TraceWriter(path, force=options.force)
+        self._limit = options.steps
+        self._detail = options.detail
+        self._quiet = quiet or not sys.stderr.isatty()
+        self.stops = not options.keep_running
+        self.steps = 0
+        self.done = False
+        self.header = Header(
+            script=options.script if options.module else options.script.replace("\\", "/").rpartition("/")[2],
+            arguments=options.arguments,
+            versions={"python": platform.python_version()},
+            options={"steps": options.steps, "detail": options.detail, "share": sorted(options.share)},
+        )
+        self._noted: set[tuple[str, str]] = set()
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the header; written with the next step."""
+        self.header = dataclasses.replace(self.header, **changes)
+        self._writer.header(self.header)
+
+    def not_recorded(self, what: str, why: str) -> None:
+        """Name something that could not be recorded, once."""
+        self._note("not_recorded", what, why)
+
+    def not_shared(self, what: str, why: str) -> None:
+        """Name something that could not be made equal to the reference, once."""
+        self._note("not_shared", what, why)
+
+    def switched_off(self, what: str, why: str) -> None:
+        """Name a setting of the user's that recording had to change, once."""
+        self._note("switched_off", what, why)
+
+    def _note(self, field: str, what: str, why: str) -> None:
+        if (field, what) not in self._noted:
+            self._noted.add((field, what))
+            self.update(**{field: (*getattr(self.header, field), {"what": what, "why": why})})
+
+    def initial(self, records: Sequence[Record], own: Sequence[Record]) -> None:
+        """Values of variables before the first step."""
+        if records:
+            self._writer.initial(records, own)
+
+    def step(self, step: StepRecords, variables: Variables, rows: RowSources) -> None:
+        """One complete step."""
+        if self.done:
+            return
+        if self.steps == 0:
+            self._writer.header(self.header)
+        self._writer.variables(variables.describe())
+        records = [self._kept(record) for record in step.records]
+        self._writer.step(dataclasses.replace(step.info, index=self.steps), records)
+        self.steps += 1
+        if not self._quiet:
+            goal = f" of {self._limit}" if self._limit else ""
+            print(f"\rtfdiff: {self.steps}{goal} steps recorded", end="", file=sys.stderr, flush=True)
+        if self._limit and self.steps >= self._limit:
+            self.done = True
+            self._writer.rows(rows.described())
+
+    def _kept(self, record: Record) -> Record:
+        if self._detail == "ops":
+            return dataclasses.replace(record, keep=True)
+        if self._detail == "sketch":
+            return dataclasses.replace(record, keep=record.value.size <= _ALWAYS)
+        return record
+
+    def close(self, variables: Variables, rows: RowSources, *, complete: bool, why: str, exit_code: int | None) -> None:
+        """The recording is over."""
+        if not self._quiet and self.steps:
+            print(file=sys.stderr)
+        self._writer.header(self.header)
+        self._writer.variables(variables.describe())
+        self._writer.rows(rows.described())
+        self._writer.end(End(complete, why, exit_code))
+        self._writer.close()
+
+
+_ALWAYS = 16
+"""Elements up to which a tensor is kept even at `--detail sketch`: rates, losses, constants."""

@@ -1,0 +1,174 @@
+"""What of the reference goes where in the other run: planned from the reference's trace and a scouting run's.
+
+The scouting run is the same script with nothing shared: it shows the structure (which variable is used where, which
+tensors are the batch, which places draw random numbers) that an eager script only shows by running.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.pairing.batches import match_parts
+from tfdiff.pairing.noise import Draw, pair_draws
+from tfdiff.pairing.rows import find_rows, row_signatures
+from tfdiff.pairing.variables import convert, pair_variables, variable_uses
+from tfdiff.recorder.share import FeedKey, NoiseKey, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from tfdiff.model import Observation
+    from tfdiff.trace.reader import Block, Trace
+
+    Array = np.ndarray[Any, Any]
+
+_KINDS = ("weight", "state")
+
+
+@dataclass
+class Planned:
+    """The plan, and what is to be said about it."""
+
+    plan: Plan
+    shared: dict[str, Any] = field(default_factory=dict)
+    pairs: tuple[dict[str, Any], ...] = ()
+    not_shared: list[tuple[str, str]] = field(default_factory=list)
+
+
+def make_plan(reference: Trace, scout: Trace, share: Collection[str]) -> Planned:
+    """Plan an equal start; `share` is any of weights, batches, noise."""
+    planned = Planned(Plan(reference))
+    _plan_weights(planned, reference, scout, apply="weights" in share)
+    if "batches" in share:
+        _plan_batches(planned, reference, scout)
+    if "noise" in share:
+        _plan_noise(planned, reference, scout)
+    for part in ("weights", "batches", "noise"):
+        if part not in share:
+            planned.not_shared.append((part, "switched off by --share"))
+    return planned
+
+
+def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bool) -> None:
+    pairs = pair_variables(variable_uses(reference), variable_uses(scout))
+    planned.pairs = tuple(pair.to_json() for pair in pairs)
+    shared = 0
+    for pair in pairs:
+        value = reference.value_after(pair.a, -1)
+        if value is None or scout.variables[pair.b].kind not in _KINDS:
+            continue
+        if apply:
+            planned.plan.weights[pair.b] = convert(value, pair)
+            shared += 1
+    paired = {pair.b for pair in pairs}
+    count = {side: sum(v.kind in _KINDS for v in trace.variables.values()) for side, trace in (("a", reference), ("b", scout))}
+    planned.shared["weights"] = {"shared": shared, **count}
+    for variable in scout.variables.values():
+        if apply and variable.kind in _KINDS and variable.index not in paired:
+            why = f"no variable of the reference of shape {variable.shape} plays its part"
+            planned.not_shared.append((f"weight {variable.name} {variable.shape}", why))
+
+
+def batch_of(block: Block, *, fed: bool) -> list[Observation]:
+    """The observations of a step that are its batch: inputs with a common number of rows.
+
+    `fed` leaves only those that recording can write over.
+    """
+    inputs = [o for o in block.observations if o.site.role == "input" and o.shape and o.stored]
+    if fed:
+        inputs = [o for o in inputs if "feed" in o.site.attrs]
+    known = [o for o in inputs if "feed" in o.site.attrs] or inputs
+    rows = {o.shape[0] for o in known}
+    if not rows:
+        return []
+    most = max(rows, key=lambda n: (sum(o.shape[0] == n for o in known), n))
+    return [o for o in inputs if o.shape[0] == most]
+
+
+def feed_key(observation: Observation) -> FeedKey:
+    """What tells an input of a step from the others, also in another run of the same script."""
+    site = observation.site
+    return (site.op, site.called, site.attrs.get("feed", 0), site.output)
+
+
+def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
+    planned.plan.inputs = {
+        k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)
+    }
+    a_parts = [_parts(reference.step(k), planned.plan.inputs[k]) for k in range(reference.steps)]
+    keys = [feed_key(o) for o in batch_of(scout.step(0), fed=True)] if scout.steps else []
+    b_steps = [_by_key(scout.step(k)) for k in range(scout.steps)]
+    b_parts = [[step[key] for key in keys] for step in b_steps if all(key in step for key in keys)]
+    if not keys or not b_parts or not all(a_parts):
+        planned.not_shared.append(("batches", "the tensors that make up a batch were not found on both sides"))
+        return
+    rules = _rules(a_parts, b_parts)
+    if rules is None or any(rule is None for rule in rules):
+        missing = ", ".join(f"{k[1]} output {k[3]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None)
+        planned.not_shared.append(("batches", f"cannot tell which part of the reference's batch this is: {missing}"))
+        return
+    planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
+
+
+def _parts(block: Block, indices: list[int]) -> list[Array]:
+    return [block.array(index) for index in indices]
+
+
+def _by_key(block: Block) -> dict[FeedKey, Array]:
+    return {feed_key(o): block.array(o.index) for o in batch_of(block, fed=True)}
+
+
+def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
+    """Rules from rows that both runs met, checked by value; from shapes where they met none in common."""
+    a_parts = [parts for parts in a_parts if len(parts) == len(a_parts[0])]
+    a_all = [np.concatenate([parts[i] for parts in a_parts]) for i in range(len(a_parts[0]))]
+    b_all = [np.concatenate([parts[i] for parts in b_parts]) for i in range(len(b_parts[0]))]
+    try:
+        place = find_rows(row_signatures(b_all), row_signatures(a_all))
+    except ValueError:
+        place = np.full(len(b_all[0]), -1)
+    common = place >= 0
+    if common.sum() > 1:
+        rules = match_parts([part[place[common]] for part in a_all], [part[common] for part in b_all], same_rows=True)
+        if rules is not None and all(rule is not None for rule in rules):
+            return rules
+    return match_parts(a_parts[0], b_parts[0], same_rows=False)
+
+
+def noise_key(observation: Observation) -> NoiseKey:
+    """A place that draws random numbers."""
+    site = observation.site
+    return (site.op, site.layer, site.called, site.api)
+
+
+def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
+    draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = defaultdict(list)
+    unpaired: set[NoiseKey] = set()
+    for k in range(min(reference.steps, scout.steps)):
+        a, b = _draws(reference.step(k)), _draws(scout.step(k))
+        pairs = {j: (i, permutation) for i, j, permutation in pair_draws([_draw(o) for o in a], [_draw(o) for o in b])}
+        for j, observation in enumerate(b):
+            key = noise_key(observation)
+            if j in pairs:
+                i, permutation = pairs[j]
+                draws[key].append((k, a[i].index, permutation))
+            else:
+                draws[key].append(None)
+                unpaired.add(key)
+    planned.plan.draws = dict(draws)
+    for key in sorted(unpaired, key=str):
+        planned.not_shared.append((f"noise of {key[3] or key[0]} ({key[2]})", "the reference draws nothing like it"))
+    planned.shared["noise"] = not unpaired
+
+
+def _draws(block: Block) -> list[Observation]:
+    return [o for o in block.observations if o.site.role == "noise" and o.stored]
+
+
+def _draw(observation: Observation) -> Draw:
+    site = observation.site
+    return Draw(observation.index, site.op, observation.shape, observation.dtype, site.layer, site.api)

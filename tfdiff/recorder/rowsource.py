@@ -1,0 +1,72 @@
+"""Whole arrays that feed a run, where they can be seen: arrays into `fit`, `from_tensor_slices`, the base of a NumPy slice.
+
+Kept as hashes of rows, so that a batch can be found in them: in order, shuffled, or with rows left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfdiff.model import RowSource
+from tfdiff.pairing.rows import row_signatures
+
+Array = np.ndarray[Any, Any]
+_MOST_BYTES = 2 << 30
+"""Arrays beyond this are not hashed: it would take longer than the recording."""
+
+
+@dataclass(slots=True)
+class _Source:
+    name: str
+    place: str | None
+    parts: list[Array] = field(default_factory=list)
+
+
+class RowSources:
+    """The arrays seen by one recording."""
+
+    def __init__(self) -> None:
+        self._sources: dict[tuple[str, str | None, int], _Source] = {}
+        self._described: list[tuple[RowSource, np.ndarray[Any, np.dtype[np.uint64]]]] | None = None
+
+    def add(self, name: str, place: str | None, parts: list[Any]) -> None:
+        """Arrays with a common first dimension, handed over together."""
+        arrays = [a for a in parts if isinstance(a, np.ndarray) and a.ndim and a.dtype.kind in "biuf"]
+        if not arrays or len({len(a) for a in arrays}) != 1 or sum(a.nbytes for a in arrays) > _MOST_BYTES:
+            return
+        key = (name, place, len(arrays[0]))
+        if key not in self._sources:
+            self._sources[key] = _Source(name, place, arrays)
+            self._described = None
+
+    def slice(self, view: Array, place: str | None) -> None:
+        """A NumPy slice that became a tensor: its base is the whole array, if it has the same rows."""
+        base = view.base
+        if not isinstance(base, np.ndarray) or not base.ndim or not view.ndim or len(base) <= len(view) or not len(view):
+            return
+        if base.dtype != view.dtype or base.size // len(base) != view.size // len(view) or base.dtype.kind not in "biuf":
+            return
+        source = self._sources.setdefault(("array slices", None, len(base)), _Source("array slices", place))
+        if not any(part is base for part in source.parts) and base.nbytes <= _MOST_BYTES:
+            source.parts.append(base)
+            self._described = None
+
+    def described(self) -> list[tuple[RowSource, np.ndarray[Any, np.dtype[np.uint64]]]]:
+        """Each source with the signature of each of its rows (uint64)."""
+        if self._described is None:
+            self._described = [
+                (
+                    RowSource(s.name, s.place, len(s.parts[0]), tuple(_describe(part) for part in s.parts)),
+                    row_signatures(s.parts),
+                )
+                for s in self._sources.values()
+                if s.parts
+            ]
+        return self._described
+
+
+def _describe(part: Array) -> str:
+    return f"{part.dtype}[{','.join(str(n) for n in part.shape[1:])}]"

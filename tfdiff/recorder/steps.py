@@ -1,0 +1,295 @@
+"""From a stream of events to steps: which ops belong to the forward pass of which gradient call, which to its update.
+
+A step is one gradient call on variables and the update that follows it. Membership is decided by dataflow: the forward
+pass is what the target was computed from, the update is what the new values were computed from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder.collect import SiteTable, StepRecords, collect
+from tfdiff.recorder.stream import (
+    NEXT_OPS,
+    RANDOM_OPS,
+    READ_OP,
+    UNKNOWN,
+    ApplyEvent,
+    Event,
+    GradientBegin,
+    GradientEnd,
+    OpEvent,
+    Slices,
+    Token,
+    is_update,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from tfdiff.recorder.variables import Variables
+
+_UNTAPED_LIMIT = 256 << 20
+"""Bytes of values kept of eager ops that ran outside every tape (evaluation loops); older ones are dropped."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """A step whose gradients are known and whose update may still come."""
+
+    begin: GradientBegin
+    forward: list[OpEvent]
+    side: list[OpEvent]
+    """Assigns of states (moving statistics) before the gradient call, with what feeds them."""
+    backward: list[OpEvent] = field(default_factory=list)
+    end: GradientEnd | None = None
+    after: list[OpEvent] = field(default_factory=list)
+    applies: list[ApplyEvent] = field(default_factory=list)
+
+
+class StepBuilder:
+    """Consumes events, hands out steps."""
+
+    def __init__(self, variables: Variables, emit: Callable[[StepRecords], None]) -> None:
+        self._variables = variables
+        self._sites = SiteTable()
+        self._emit = emit
+        self.segment: list[OpEvent] = []
+        self._previous: list[OpEvent] = []
+        self._makers: dict[Token, OpEvent] = {}
+        self._aliases: dict[Token, Token] = {}
+        self._dependent: set[Token] = set()
+        self._pending: list[Pending] = []
+        self._open: Pending | None = None
+        self._untaped = 0
+        self._counts: Counter[Any] = Counter()
+        self.begun = 0
+        """Gradient calls seen so far, i.e. the index of the step whose forward pass is running."""
+
+    # -- what the hooks tell ---------------------------------------------------------------------------------------
+
+    def add(self, event: Event) -> None:
+        """Take the next event of the run."""
+        if isinstance(event, OpEvent):
+            self._add_op(event)
+        elif isinstance(event, GradientBegin):
+            self.gradient_begin(event)
+        elif isinstance(event, GradientEnd):
+            self.gradient_end(event)
+        else:
+            for pending in self._pending:
+                if pending is self._pending[-1] or self._is_of(event, pending):
+                    pending.applies.append(event)
+                    break
+
+    def _is_of(self, event: ApplyEvent, pending: Pending) -> bool:
+        wanted = {handle for handle, _ in pending.end.gradients} if pending.end else set()
+        return any(handle in wanted for _, handle in event.pairs)
+
+    def alias(self, token: Token, of: Token) -> None:
+        """`token` carries the same value as `of`."""
+        if token != of and of != UNKNOWN:
+            self._aliases[token] = of
+
+    def resolve(self, token: Token) -> Token:
+        """The token that first carried this value."""
+        while token in self._aliases:
+            token = self._aliases[token]
+        return token
+
+    def knows(self, token: Token) -> bool:
+        """Whether an op of the recent past made this tensor, or it is a variable's handle."""
+        token = self.resolve(token)
+        return token in self._makers or self._variables.by_handle(token) is not None
+
+    def maker(self, token: Token) -> OpEvent | None:
+        """The op that made the tensor."""
+        return self._makers.get(self.resolve(token))
+
+    def occurrence(self, key: Any) -> int:
+        """How often `key` has come up since the last gradient call."""
+        self._counts[key] += 1
+        return self._counts[key] - 1
+
+    def reset_occurrences(self) -> None:
+        """A new step's forward pass begins."""
+        self._counts.clear()
+
+    def _add_op(self, event: OpEvent) -> None:
+        event.inputs = [self.resolve(token) for token in event.inputs]
+        self.segment.append(event)
+        dependent = event.type not in NEXT_OPS and any(
+            token in self._dependent or self._variables.is_trainable(token) for token in event.inputs
+        )
+        for token in event.outputs:
+            self._makers[token] = event
+            if dependent:
+                self._dependent.add(token)
+        if not event.taped:
+            self._bound_untaped(event)
+
+    def _bound_untaped(self, event: OpEvent) -> None:
+        self._untaped += sum(_nbytes(value) for value in event.values)
+        if self._untaped > _UNTAPED_LIMIT:
+            for old in self.segment:
+                if not old.taped:
+                    old.values = [None] * len(old.values)
+            self._untaped = 0
+
+    def activations(self) -> list[tuple[Token, Any]]:
+        """Tensors of this step's forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
+        found = []
+        for event in self.segment:
+            if not (event.boundary and event.taped) or event.type == READ_OP or event.type in RANDOM_OPS:
+                continue
+            for token, value in zip(event.outputs, event.values, strict=True):
+                if token in self._dependent and value is not None and _is_float(value):
+                    found.append((token, value))
+        return found
+
+    def gradient_begin(self, event: GradientBegin) -> None:
+        """The forward pass of the next step is complete."""
+        event.targets = [self.resolve(token) for token in event.targets]
+        forward = self._ancestors(event.targets, self._previous + self.segment)
+        fresh_ops = {id(op) for op in self.segment}
+        same_iteration = bool(self._pending) and not any(id(op) in fresh_ops for op in forward)
+        if not same_iteration:
+            self.finish(self._split(forward))
+        states = self._state_assigns(forward)
+        side = self._ancestors([t for op in states for t in op.inputs[1:]], self.segment)
+        inside = {id(op) for op in forward}
+        taken = {id(op) for op in states} | {id(op) for op in side}
+        side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
+        self._previous = list(self.segment) if not same_iteration else self._previous + self.segment
+        self.segment = []
+        self._open = Pending(event, forward, side_ops)
+
+    def gradient_end(self, event: GradientEnd) -> None:
+        """The gradients are known; what follows is the update."""
+        pending = self._open
+        if pending is None:
+            return
+        event.gradients = [(self.resolve(v), self._resolve_gradient(g)) for v, g in event.gradients]
+        event.activations = [(self.resolve(a), self.resolve(g)) for a, g in event.activations]
+        pending.backward, pending.end = self.segment, event
+        self._previous += self.segment
+        self.segment = []
+        self._open = None
+        self._pending.append(pending)
+        self.begun += 1
+        self.reset_occurrences()
+
+    def _resolve_gradient(self, gradient: Token | Slices | None) -> Token | Slices | None:
+        if isinstance(gradient, Slices):
+            return Slices(self.resolve(gradient.values), self.resolve(gradient.indices))
+        return None if gradient is None else self.resolve(gradient)
+
+    # -- finishing -------------------------------------------------------------------------------------------------
+
+    @property
+    def updated(self) -> bool:
+        """Whether something was assigned since the last gradient call (its update has at least begun)."""
+        return bool(self._pending) and any(is_update(op.type) for op in self.segment)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a step's gradients are known but its update is not closed."""
+        return bool(self._pending)
+
+    def finish(self, after: list[OpEvent] | None = None) -> None:
+        """Close the pending steps: `after` is what ran since the last gradient call and is not the next forward pass."""
+        if not self._pending:
+            return
+        ops = list(self.segment) if after is None else after
+        pendings, self._pending = self._pending, []
+        for pending in pendings:
+            pending.after = self._update_ops(pending, ops, alone=len(pendings) == 1)
+        for pending in pendings:
+            self._emit(collect(pending, self._makers, self._variables, self._sites, self.resolve))
+        if after is None:
+            self._previous += self.segment
+            self.segment = []
+        self._forget()
+
+    def _split(self, forward: list[OpEvent]) -> list[OpEvent]:
+        """Cut the segment between the pending steps' update and the new forward pass; the update part is returned."""
+        ahead = {id(op) for op in forward}
+        states = {id(op) for op in self._state_assigns(forward)}
+        update = [op for op in self.segment if id(op) not in ahead and id(op) not in states]
+        return update if self._pending else []
+
+    def _state_assigns(self, forward: list[OpEvent]) -> list[OpEvent]:
+        """Assigns in the segment whose value comes from this forward pass: moving statistics."""
+        made = {token for op in forward for token in op.outputs}
+        found = []
+        for op in self.segment:
+            if not is_update(op.type) or len(op.inputs) < 2 or not self._variables.is_state(op.inputs[0]):  # noqa: PLR2004
+                continue
+            feeding = self._ancestors(op.inputs[1:], self.segment)
+            if any(id_ in made for source in feeding for id_ in source.outputs) or any(t in made for t in op.inputs[1:]):
+                found.append(op)
+        return found
+
+    def _update_ops(self, pending: Pending, ops: list[OpEvent], *, alone: bool) -> list[OpEvent]:
+        """The assigns that belong to this step and everything their values were computed from since the gradient call."""
+        handles = {handle for handle, _ in pending.end.gradients} if pending.end else set()
+        results = {t for _, g in (pending.end.gradients if pending.end else []) for t in _tokens(g)}
+        derived = set(results)
+        assigns = []
+        for op in ops:
+            from_gradient = any(token in derived for token in op.inputs)
+            if from_gradient:
+                derived.update(op.outputs)
+            if is_update(op.type) and op.inputs and self._variables.is_float(op.inputs[0]):
+                if alone or from_gradient or op.inputs[0] in handles:
+                    assigns.append(op)
+                if from_gradient:
+                    self._variables.mark(op.inputs[0], "slot")
+        wanted = {id(op) for op in self._ancestors([t for op in assigns for t in op.inputs[1:]], ops)}
+        wanted |= {id(op) for op in assigns}
+        return [op for op in ops if id(op) in wanted]
+
+    def _ancestors(self, targets: Iterable[Token], ops: list[OpEvent]) -> list[OpEvent]:
+        """The ops among `ops` that the target tensors were computed from, in order of execution."""
+        allowed = {id(op) for op in ops}
+        seen: set[int] = set()
+        stack = [self.resolve(token) for token in targets]
+        while stack:
+            maker = self._makers.get(self.resolve(stack.pop()))
+            if maker is None or id(maker) not in allowed or id(maker) in seen:
+                continue
+            seen.add(id(maker))
+            stack.extend(maker.inputs)
+        return [op for op in ops if id(op) in seen]
+
+    def _forget(self) -> None:
+        """Drop tensors that no later step can refer to, so that memory stays that of about one step."""
+        recent = {id(op) for op in self._previous} | {id(op) for op in self.segment}
+        self._makers = {token: op for token, op in self._makers.items() if id(op) in recent}
+        self._dependent &= set(self._makers)
+        if len(self._aliases) > 200_000:  # noqa: PLR2004 - aliases are small, but a long run makes many
+            self._aliases = {t: o for t, o in self._aliases.items() if self.resolve(o) in self._makers}
+        self._untaped = 0
+
+
+def _tokens(gradient: Token | Slices | None) -> list[Token]:
+    if isinstance(gradient, Slices):
+        return [gradient.values, gradient.indices]
+    return [] if gradient is None else [gradient]
+
+
+def _nbytes(value: Any) -> int:
+    if value is None:
+        return 0
+    size = getattr(value, "nbytes", None)
+    if size is not None:
+        return int(size)
+    shape = getattr(value, "shape", None)
+    return 4 * int(shape.num_elements() or 0) if shape is not None and hasattr(shape, "num_elements") else 0
+
+
+def _is_float(value: Any) -> bool:
+    name = getattr(value.dtype, "name", str(value.dtype))
+    return str(name).startswith(("float", "bfloat", "double", "half"))

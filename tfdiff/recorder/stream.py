@@ -1,0 +1,132 @@
+"""The events of a run, in order of execution: what eager ops and executed graphs are both translated into.
+
+A token names a tensor of the run: TensorFlow's own id in eager code, a fresh number for each tensor of each execution of a
+graph. Values are kept as they come (EagerTensor or array) and turned into NumPy arrays only for what a step records.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Token = int
+UNKNOWN: Token = -1
+
+_fresh = itertools.count(1 << 60)
+
+
+def fresh() -> Token:
+    """A token no tensor of TensorFlow's own numbering has."""
+    return next(_fresh)
+
+
+class Code(NamedTuple):
+    """Where in the program an op stands."""
+
+    layer: str | None = None
+    layer_class: str | None = None
+    source: str | None = None
+    called: str | None = None
+    api: str | None = None
+
+
+@dataclass(slots=True)
+class OpEvent:
+    """One executed op."""
+
+    type: str
+    code: Code
+    inputs: list[Token]
+    outputs: list[Token]
+    values: list[Any]
+    """One per output; None where it was not (or cannot be) read."""
+    attrs: dict[str, Any] = field(default_factory=dict)
+    boundary: bool = False
+    taped: bool = True
+    """Whether a gradient tape was open, or a graph ran: such values are never dropped to save memory."""
+    own: list[Any] | None = None
+    """Outputs before the reference's values were written over them."""
+    after: Any = None
+    """For assigns: the variable's value right after."""
+
+
+@dataclass(slots=True)
+class GradientBegin:
+    """A gradient call starts: `targets` are what is differentiated."""
+
+    targets: list[Token]
+    code: Code
+
+
+class Slices(NamedTuple):
+    """A sparse gradient: rows `values` at `indices`."""
+
+    values: Token
+    indices: Token
+
+
+@dataclass(slots=True)
+class GradientEnd:
+    """A gradient call returned: per variable handle its gradient, per activation its gradient."""
+
+    gradients: list[tuple[Token, Token | Slices | None]]
+    activations: list[tuple[Token, Token]]
+
+
+@dataclass(slots=True)
+class ApplyEvent:
+    """An optimizer was handed gradients."""
+
+    optimizer: dict[str, Any]
+    pairs: list[tuple[Token | Slices | None, Token]]
+    """Gradient and variable handle."""
+    learning_rate: Any = None
+    iterations: Any = None
+
+
+Event = OpEvent | GradientBegin | GradientEnd | ApplyEvent
+
+RANDOM_OPS = frozenset(
+    {
+        "RandomUniform",
+        "RandomUniformInt",
+        "RandomStandardNormal",
+        "TruncatedNormal",
+        "ParameterizedTruncatedNormal",
+        "Multinomial",
+        "RandomGamma",
+        "RandomPoissonV2",
+        "StatelessRandomUniform",
+        "StatelessRandomUniformV2",
+        "StatelessRandomUniformInt",
+        "StatelessRandomUniformIntV2",
+        "StatelessRandomNormal",
+        "StatelessRandomNormalV2",
+        "StatelessTruncatedNormal",
+        "StatelessTruncatedNormalV2",
+        "StatelessMultinomial",
+    }
+)
+ASSIGN_OPS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
+SCATTER_OPS = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceScatterUpdate"})
+NEXT_OPS = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
+ALIAS_OPS = frozenset({"Identity", "StopGradient", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
+READ_OP = "ReadVariableOp"
+
+
+def is_update(op_type: str) -> bool:
+    """Whether the op writes its first argument, a variable."""
+    return op_type in ASSIGN_OPS or op_type in SCATTER_OPS or op_type.startswith(("ResourceApply", "ResourceSparseApply"))
+
+
+def to_array(value: Any) -> np.ndarray[Any, Any] | None:
+    """The value as a NumPy array (a copy where it is a tensor), None for what is not numeric."""
+    if value is None:
+        return None
+    if getattr(getattr(value, "dtype", None), "name", "") in ("resource", "variant", "string"):
+        return None
+    array = value if isinstance(value, np.ndarray) else np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    return array if array.dtype.kind in "biufcV" else None

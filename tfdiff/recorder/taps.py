@@ -1,0 +1,63 @@
+"""Taps: how tensors leave a compiled graph (FIFO queues that the host drains) and how values get in (host functions).
+
+One queue per dtype, each element a tag and a tensor. Enqueueing hangs on the side of the user's graph: no consumer of the
+tapped tensor sees another op than before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Taps:
+    """The queues of one recording."""
+
+    def __init__(self) -> None:
+        self._queues: dict[Any, Any] = {}
+        self._tag = 0
+
+    def emit(self, tensor: Any) -> int:
+        """Add a tap on `tensor` to the graph under construction and return its tag."""
+        import tensorflow as tf
+
+        self._tag += 1
+        queue = self._queue(tensor.dtype)
+        queue.enqueue([tf.constant(self._tag, tf.int64), tensor])
+        return self._tag
+
+    def _queue(self, dtype: Any) -> Any:
+        import tensorflow as tf
+
+        if dtype not in self._queues:
+            with tf.init_scope(), tf.device("/CPU:0"):
+                # -1: no limit; a full queue would block a loop inside a tf.function for ever
+                self._queues[dtype] = tf.queue.FIFOQueue(-1, [tf.int64, dtype], shapes=None)
+        return self._queues[dtype]
+
+    def drain(self) -> dict[int, deque[np.ndarray[Any, Any]]]:
+        """All values that left since the last call, per tag in order of execution."""
+        values: dict[int, deque[np.ndarray[Any, Any]]] = {}
+        for queue in self._queues.values():
+            for _ in range(int(queue.size())):
+                tag, tensor = queue.dequeue()
+                values.setdefault(int(tag), deque()).append(tensor.numpy())
+        return values
+
+
+def replace_in_graph(tensor: Any, value: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Any:
+    """A tensor like `tensor` whose value the host function `value(own)` decides at each execution."""
+    import tensorflow as tf
+
+    def host(own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        own = np.asarray(own)
+        return np.asarray(value(own), dtype=own.dtype)
+
+    replaced = tf.numpy_function(host, [tensor], tensor.dtype)
+    replaced.set_shape(tensor.shape)
+    return replaced

@@ -1,0 +1,236 @@
+"""Every touch of TensorFlow's private parts, in one place; `tests/recorder/test_tensorflow_relied_on.py` says what is relied on.
+
+The hooks only translate into calls of `Recording`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.recorder.stream import ALIAS_OPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tfdiff.recorder.patching import Patches
+    from tfdiff.recorder.recording import Recording
+
+
+def install(recording: Recording, patches: Patches) -> None:
+    """Hook into the imported TensorFlow."""
+    _note_version(recording)
+    _hook_ops(recording, patches)
+    _hook_functions(recording, patches)
+    _hook_tapes(recording, patches)
+    _hook_variables(recording, patches)
+    _hook_arrays(recording, patches)
+    _hook_switches(recording, patches)
+
+
+def _note_version(recording: Recording) -> None:
+    import tensorflow as tf
+
+    versions = {**recording.output.header.versions, "tensorflow": tf.__version__, "numpy": np.__version__}
+    recording.output.update(versions=versions)
+
+
+def _hook_ops(recording: Recording, patches: Patches) -> None:
+    """`callback(op_type, inputs, attrs, outputs, op_name, graph)` after every op, eager or traced, of this thread."""
+    from tensorflow.python.framework import op_callbacks
+
+    def callback(
+        op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None
+    ) -> Any:
+        if not recording.active:
+            return None
+        kind = op_type.decode() if isinstance(op_type, bytes) else op_type
+        if graph is None:
+            recording.eager_op(kind, inputs, attrs, outputs)
+            return None
+        if not hasattr(graph, "captures"):  # a TF1 graph, not one of a tf.function
+            recording.output.not_recorded("ops of a TF1 graph", "sessions are not recorded by this version")
+            return None
+        return recording.graph_op(kind, inputs, attrs, outputs, graph)
+
+    op_callbacks.add_op_callback(callback)
+    patches.on_undo(lambda: op_callbacks.remove_op_callback(callback))
+
+
+def _hook_functions(recording: Recording, patches: Patches) -> None:
+    from tensorflow.python.eager import context
+    from tensorflow.python.eager.polymorphic_function import atomic_function
+    from tensorflow.python.framework import ops
+
+    def make_named(original: Callable[..., Any]) -> Callable[..., Any]:
+        def from_func_graph(name: Any, graph: Any, *args: Any, **kwargs: Any) -> Any:
+            recording.programs.name(name.decode() if isinstance(name, bytes) else name, graph)
+            return original(name, graph, *args, **kwargs)
+
+        return from_func_graph
+
+    def make_call(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call_flat(self: Any, *args: Any) -> Any:
+            if not recording.active:
+                return original(self, *args)
+            name = self.name.decode()
+            if not context.executing_eagerly():
+                results = original(self, *args)
+                recording.traced_call(name, args, results, ops.get_default_graph())
+                return results
+            recording.before_call(name)
+            results = original(self, *args)
+            recording.after_call(name, args, results)
+            return results
+
+        return call_flat
+
+    patches.wrap(atomic_function, "from_func_graph", make_named)
+    patches.wrap(atomic_function.AtomicFunction, "call_flat", make_call)
+
+
+def _hook_tapes(recording: Recording, patches: Patches) -> None:
+    from tensorflow.python.eager import backprop, context
+    from tensorflow.python.framework import ops
+
+    def make_push(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _push_tape(self: Any) -> None:
+            if recording.active:
+                recording.open_tape(self, eager=context.executing_eagerly())
+            original(self)
+
+        return _push_tape
+
+    def make_pop(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _pop_tape(self: Any) -> None:
+            recording.close_tape(self)
+            original(self)
+
+        return _pop_tape
+
+    def make_gradient(original: Callable[..., Any]) -> Callable[..., Any]:
+        def gradient(self: Any, target: Any, sources: Any, output_gradients: Any = None, **kwargs: Any) -> Any:
+            if not recording.active or not _is_step(recording, self, sources):
+                return original(self, target, sources, output_gradients, **kwargs)
+            graph = None if context.executing_eagerly() else ops.get_default_graph()
+            return _gradient(recording, original, self, graph, target, sources, output_gradients, kwargs)
+
+        return gradient
+
+    patches.wrap(backprop.GradientTape, "_push_tape", make_push)
+    patches.wrap(backprop.GradientTape, "_pop_tape", make_pop)
+    patches.wrap(backprop.GradientTape, "gradient", make_gradient)
+
+
+def _is_step(recording: Recording, tape: Any, sources: Any) -> bool:
+    """A pass whose gradients are of variables, and that no outer tape watches (then it is part of a forward pass)."""
+    import tensorflow as tf
+
+    if any(other is not tape for other in recording.tapes):
+        return False
+    return any(recording.variables.of(source) is not None for source in tf.nest.flatten(sources))
+
+
+def _gradient(
+    recording: Recording,
+    original: Callable[..., Any],
+    tape: Any,
+    graph: Any,
+    target: Any,
+    sources: Any,
+    output_gradients: Any,
+    kwargs: dict[str, Any],
+) -> Any:
+    """The user's gradient call, asked for the activations' gradients as well; only what the user wanted is returned."""
+    import tensorflow as tf
+
+    flat = tf.nest.flatten(sources)
+    targets = [t for t in tf.nest.flatten(target) if hasattr(t, "_id")]
+    activations = recording.gradient_begin(targets, graph)
+    results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
+    wanted, extra = results[: len(flat)], results[len(flat) :]
+    recording.gradient_end(flat, wanted, activations, extra, graph)
+    return tf.nest.pack_sequence_as(sources, wanted)
+
+
+def _hook_variables(recording: Recording, patches: Patches) -> None:
+    from tensorflow.python.ops import resource_variable_ops
+
+    def make_init(original: Callable[..., Any]) -> Callable[..., Any]:
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            if not recording.output.done:
+                call = recording.frames.here()
+                with recording.quiet():
+                    entry = recording.variables.register(self, recording.context.layer, recording.context.code(call).source)
+                if entry is not None:
+                    recording.late_variable(entry, self)
+
+        return __init__
+
+    patches.wrap(resource_variable_ops.BaseResourceVariable, "__init__", make_init)
+
+
+def _hook_arrays(recording: Recording, patches: Patches) -> None:
+    """NumPy arrays that become tensors: explicitly, as an argument of a Python function, or of an op itself."""
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.data.ops import dataset_ops
+    from tensorflow.python.framework import constant_op
+
+    def make_convert(original: Callable[..., Any]) -> Callable[..., Any]:
+        def convert_to_eager_tensor(value: Any, ctx: Any, dtype: Any = None) -> Any:
+            if not (isinstance(value, np.ndarray) and value.ndim and recording.active):
+                return original(value, ctx, dtype)
+            replaced, note = recording.array(value)
+            tensor = original(replaced, ctx, dtype)
+            note(tensor)
+            return tensor
+
+        return convert_to_eager_tensor
+
+    def make_execute(original: Callable[..., Any]) -> Callable[..., Any]:
+        def TFE_Py_FastPathExecute(ctx: Any, op_name: Any, name: Any, *args: Any) -> Any:  # noqa: N802 - its name
+            if recording.active and op_name not in ALIAS_OPS and any(isinstance(a, np.ndarray) for a in args):
+                args = tuple(recording.op_argument(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args)
+            return original(ctx, op_name, name, *args)
+
+        return TFE_Py_FastPathExecute
+
+    def make_slices(original: Callable[..., Any]) -> Callable[..., Any]:
+        def from_tensor_slices(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            if recording.active:
+                import tensorflow as tf
+
+                recording.rows.add("dataset", recording.frames.here().called, _leaves(tf.nest.flatten(tensors)))
+            return original(tensors, *args, **kwargs)
+
+        return from_tensor_slices
+
+    patches.wrap(constant_op, "convert_to_eager_tensor", make_convert)
+    patches.wrap(pywrap_tfe, "TFE_Py_FastPathExecute", make_execute)
+    patches.wrap(dataset_ops.DatasetV2, "from_tensor_slices", make_slices)
+
+
+def _leaves(leaves: Sequence[Any]) -> list[Any]:
+    """Arrays only; a symbolic tensor (from_tensor_slices inside a dataset's own function) has no rows to see."""
+    arrays = [leaf.numpy() if hasattr(leaf, "numpy") else leaf for leaf in leaves]
+    return [array for array in arrays if isinstance(array, np.ndarray)]
+
+
+def _hook_switches(recording: Recording, patches: Patches) -> None:
+    """XLA cannot carry taps: off while recording, and said so."""
+    from tensorflow.python.eager.polymorphic_function import polymorphic_function
+
+    def make_init(original: Callable[..., Any]) -> Callable[..., Any]:
+        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            if self._jit_compile and not recording.output.done:
+                self._jit_compile = None
+                recording.output.switched_off(
+                    f"jit_compile of {self._name}", "XLA cannot carry the taps of a recording"
+                )
+
+        return __init__
+
+    patches.wrap(polymorphic_function.Function, "__init__", make_init)

@@ -1,0 +1,93 @@
+"""What a trace holds, as a document and as text (`tfdiff info`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.reports.words import count, plain
+
+if TYPE_CHECKING:
+    from tfdiff.trace.reader import Trace
+
+
+def document(trace: Trace) -> dict[str, Any]:
+    """Return what the trace says of itself, as plain JSON values."""
+    from tfdiff.trace.schema import SCHEMA
+
+    header = trace.header
+    return {
+        "format": SCHEMA.format,
+        "version": SCHEMA.version,
+        "file": trace.path.name,
+        "bytes": trace.path.stat().st_size,
+        "script": header.script,
+        "arguments": list(header.arguments),
+        "versions": dict(header.versions),
+        "options": dict(header.options),
+        "reference": header.reference,
+        "shared": dict(header.shared),
+        "steps": trace.steps,
+        "sites": len(trace.sites),
+        "sites_by_role": dict(Counter(site.role for site in trace.sites.values())),
+        "variables": dict(Counter(variable.kind for variable in trace.variables.values())),
+        "rows": [
+            {"name": source.name, "source": source.source, "rows": source.rows, "parts": list(source.parts)}
+            for source, _ in trace.row_sources
+        ],
+        "ended": _ended(trace),
+        "not_shared": [dict(entry) for entry in header.not_shared],
+        "not_recorded": [dict(entry) for entry in header.not_recorded],
+        "switched_off": [dict(entry) for entry in header.switched_off],
+    }
+
+
+def render(document: dict[str, Any]) -> str:
+    """Return the document as text for people."""
+    command = " ".join([document["script"], *document["arguments"]])
+    lines = [
+        f"{plain(document['file'])}: {document['format']} version {document['version']}, {size(document['bytes'])}",
+        f"  script     {plain(command)}",
+        f"  versions   {_pairs(document['versions'])}",
+        f"  options    {_pairs(document['options'])}",
+        f"  steps      {document['steps']:,} complete; {plain(document['ended'])}",
+        f"  sites      {document['sites']:,} ({_counts(document['sites_by_role'])})",
+        f"  variables  {_counts(document['variables'])}",
+    ]
+    if document["reference"]:
+        lines.append(f"  reference  {plain(document['reference'])}; shared: {_pairs(document['shared'])}")
+    lines += [f"  rows       {_rows(entry)}" for entry in document["rows"]]
+    for key, title in (("not_shared", "not shared"), ("not_recorded", "not recorded"), ("switched_off", "changed")):
+        lines += [
+            f"  {title}: {plain(entry.get('what', '?'))}: {plain(entry.get('why', '?'))}" for entry in document[key]
+        ]
+    return "\n".join(lines)
+
+
+def size(amount: int) -> str:
+    """Return a number of bytes with its unit (`812 B`, `1.4 MB`)."""
+    value, unit = float(amount), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _ended(trace: Trace) -> str:
+    if trace.end is None:
+        return "early: the recording process was ended from outside"
+    return "complete" if trace.end.complete else f"early: {trace.end.why}"
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    return ", ".join(f"{plain(name)} {plain(value)}" for name, value in values.items()) or "none"
+
+
+def _counts(values: dict[str, int]) -> str:
+    return ", ".join(f"{amount:,} {plain(name)}" for name, amount in sorted(values.items())) or "none"
+
+
+def _rows(entry: dict[str, Any]) -> str:
+    where = f", {plain(entry['source'])}" if entry["source"] else ""
+    return f"{plain(entry['name'])}: {count(entry['rows'], 'row')} of {', '.join(map(plain, entry['parts']))}{where}"

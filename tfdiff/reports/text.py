@@ -1,0 +1,229 @@
+"""A result as text for people: the verdict first, the next command last."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.reports.facts import shared_weights, unpaired
+from tfdiff.reports.words import constant, count, number, plain, yes_no
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tfdiff.model import Cause, Divergence, Header, Place, Result
+
+WIDTH = 110
+LISTED = 8  # names shown of a list that may be long
+
+
+def render(result: Result, paths: tuple[str, str] | None = None) -> str:
+    """Return the text; `paths` are the traces as the reader can type them (default: as the result names them)."""
+    a, b = paths or (result.a_trace, result.b_trace)
+    sections = (
+        [headline(result)],
+        _basis(result),
+        _first(result),
+        _causes(result.causes),
+        _own(result.own),
+        _further(result),
+        _reasons("Not shared", result.not_shared),
+        _reasons("Not recorded", result.not_recorded),
+        _reasons("Changed while recording", (*result.a_header.switched_off, *result.b_header.switched_off)),
+        _unpaired(result),
+        _list("Notes", map(plain, result.notes)),
+        _tolerance(result.tolerance_source),
+        _next(result, a, b),
+    )
+    return "\n\n".join("\n".join(section) for section in sections if section)
+
+
+def headline(result: Result) -> str:
+    """Return the verdict in one line."""
+    if result.verdict == "incomparable":
+        return f"NOT COMPARABLE: {_why_incomparable(result)}"
+    if result.verdict == "equivalent":
+        return f"EQUIVALENT within noise: {count(result.compared, 'training step')} compared"
+    first = result.first
+    if first is not None:
+        return f"DIVERGED at step {first.step}, {first.phase}: {_short(first.a)} against {_short(first.b)}"
+    phases = " and ".join(dict.fromkeys(own.phase for own in result.own))
+    weights = shared_weights(result)
+    agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
+    return f"DIVERGED in what b had of its own ({phases}){agree}"
+
+
+def _why_incomparable(result: Result) -> str:
+    if any(row.a and row.b for row in result.rows):
+        return "the notes below say why"
+    return "nothing in the two traces could be paired"
+
+
+def _basis(result: Result) -> list[str]:
+    weights = shared_weights(result)
+    versions = [_versions(header) for header in (result.a_header, result.b_header)]
+    if versions[0] == versions[1]:
+        versions[1] = "the same versions"
+    shared = "nothing, b started on its own (record it with --reference)"
+    if result.shared:
+        shared = (
+            f"weights {weights['shared']} of {weights['b']}, batches {yes_no(result.shared.get('batches', False))}, "
+            f"noise {yes_no(result.shared.get('noise', False))}"
+        )
+    recorded = f"a recorded {result.a_steps:,}, b {result.b_steps:,}"
+    lines = [
+        f"  a         {plain(result.a_header.script)} ({versions[0]})",
+        f"  b         {plain(result.b_header.script)} ({versions[1]})",
+        f"  shared    {shared}",
+        f"  compared  {count(result.compared, 'training step')} ({recorded}), 0 evaluations",
+    ]
+    if result.horizon is not None:
+        lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
+    return lines
+
+
+def _versions(header: Header) -> str:
+    return (
+        ", ".join(f"{plain(name)} {plain(version)}" for name, version in header.versions.items()) or "versions unknown"
+    )
+
+
+def _first(result: Result) -> list[str]:
+    first = result.first
+    if first is None:
+        return []
+    return [f"First divergence: step {first.step}, phase {first.phase}", *_divergence(first)]
+
+
+def _divergence(divergence: Divergence) -> list[str]:
+    lines = [f"  a  {_long(divergence.a)}", f"  b  {_long(divergence.b)}"]
+    if divergence.summary:
+        lines += _wrapped(divergence.summary, "  ")
+    return [*lines, f"  error {number(divergence.error)}, tolerance {number(divergence.tolerance)}"]
+
+
+def _causes(causes: Sequence[Cause]) -> list[str]:
+    if not causes:
+        return []
+    lines = ["Causes, in the order in which to mend them"]
+    for index, cause in enumerate(causes, 1):
+        lines.append(
+            f"  {index}. {plain(cause.code)}: {_when(cause.phase, cause.step)}, confidence {cause.confidence:.2f}"
+        )
+        lines += _wrapped(cause.summary, "     ")
+        lines.append(f"     proof  {_proof(cause)}")
+        if cause.fix:
+            lines += _wrapped(f"fix    {cause.fix}", "     ", hang=7)
+    return lines
+
+
+def _proof(cause: Cause) -> str:
+    constants = ", ".join(f"{plain(side)} {_constant(value)}" for side, value in cause.constants.items())
+    fitted = f" with {constants}" if constants else ""
+    if cause.code == "unexplained":
+        return f"none: no known cause removes the error of {number(cause.error_before)}{fitted}"
+    return f"error {number(cause.error_before)} before, {number(cause.error_after)} after{fitted}"
+
+
+def _constant(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_constant(item) for item in value)
+    return constant(value)
+
+
+def _own(own: Sequence[Divergence]) -> list[str]:
+    lines: list[str] = []
+    for divergence in own:
+        lines += [f"What b had of its own before sharing: {divergence.phase}", *_divergence(divergence)]
+    return lines
+
+
+def _further(result: Result) -> list[str]:
+    others = [divergence for divergence in result.divergences if divergence != result.first]
+    if not others:
+        return []
+    lines = ["Further divergences, independent of the first"]
+    for divergence in others:
+        lines.append(
+            f"  {_when(divergence.phase, divergence.step)}: {_short(divergence.a)} against {_short(divergence.b)}"
+        )
+        detail = (
+            f"{divergence.summary}; error {number(divergence.error)}"
+            if divergence.summary
+            else f"error {number(divergence.error)}"
+        )
+        lines += _wrapped(detail, "    ")
+    return lines
+
+
+def _reasons(title: str, entries: Iterable[dict[str, str]]) -> list[str]:
+    return _list(
+        title, dict.fromkeys(f"{plain(entry.get('what', '?'))}: {plain(entry.get('why', '?'))}" for entry in entries)
+    )
+
+
+def _list(title: str, items: Iterable[str]) -> list[str]:
+    lines = [line for item in items for line in _wrapped(item, "  ", hang=2)]
+    return [title, *lines] if lines else []
+
+
+def _unpaired(result: Result) -> list[str]:
+    sides = [f"  {side}  {_names(names)}" for side, names in zip("ab", unpaired(result), strict=True) if names]
+    return ["Without a counterpart", *sides] if sides else []
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(plain(name) for name in names[:LISTED])
+    return f"{shown} and {len(names) - LISTED:,} more" if len(names) > LISTED else shown
+
+
+def _tolerance(source: str) -> list[str]:
+    if source == "calibrated":
+        return ["Tolerance: calibrated, measured by running a again from slightly moved weights"]
+    return [f"Tolerance: {plain(source)}, from the rounding of the arithmetic; measuring it is not built yet"]
+
+
+def _next(result: Result, a: str, b: str) -> list[str]:
+    a, b = plain(a), plain(b)
+    if result.verdict == "incomparable":
+        return [f"Next: tfdiff info {a}; tfdiff info {b}"]
+    codes = [cause.code for cause in result.causes if cause.code != "unexplained"]
+    lines = [f"Next: tfdiff view {a} {b}"]
+    return [*lines, f"      tfdiff explain {plain(codes[0])}"] if codes else lines
+
+
+def _when(phase: str, step: int) -> str:
+    return phase if phase in ("data", "init") else f"step {step}, {phase}"
+
+
+def _short(place: Place | None) -> str:
+    if place is None:
+        return "nothing there"
+    line = place.source or place.called
+    return f"{plain(place.site)} ({plain(line)})" if line else plain(place.site)
+
+
+def _long(place: Place | None) -> str:
+    if place is None:
+        return "nothing there"
+    parts = [plain(place.site)]
+    if place.op and place.op != place.site:
+        parts.append(f"op {plain(place.op)}")
+    if place.layer and place.layer != place.site:
+        parts.append(f"layer {plain(place.layer)}")
+    if place.source:
+        parts.append(plain(place.source))
+    if place.called and place.called != place.source:
+        parts.append(f"run by {plain(place.called)}")
+    return "  ".join(parts)
+
+
+def _wrapped(text: str, indent: str, hang: int = 0) -> list[str]:
+    return textwrap.wrap(
+        plain(text),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

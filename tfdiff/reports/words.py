@@ -1,0 +1,39 @@
+"""Words and numbers for people; whatever comes out of a trace passes through `plain` before it is shown."""
+
+from __future__ import annotations
+
+import unicodedata
+
+HIDDEN = frozenset(
+    {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+)  # control, format (bidi), surrogate, unassigned, separators
+
+
+def plain(text: object) -> str:
+    """Return `text` with every character that could steer a terminal or hide another written as an escape."""
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in HIDDEN else character
+        for character in str(text)
+    )
+
+
+def number(value: float) -> str:
+    """Return two significant digits (`0.93`, `1.1e-06`, `nan`)."""
+    return f"{value:.2g}"
+
+
+def constant(value: object) -> str:
+    """Return a fitted constant: six significant digits for a float, anything else as it is."""
+    return f"{value:.6g}" if isinstance(value, float) else plain(value)
+
+
+def count(amount: int, noun: str) -> str:
+    """Return `1 step`, `2,345 steps`."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
+def yes_no(value: object) -> str:
+    """Return yes or no; a string (a reason, a part) stays as it is."""
+    if isinstance(value, str):
+        return plain(value)
+    return "yes" if value else "no"

@@ -1,0 +1,179 @@
+"""Opens traces: everything but the tensors at once, the tensors on demand."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.errors import TraceError
+from tfdiff.model import End, Header, RowSource, Site, Variable
+from tfdiff.trace.block import Block, Part, Source, read_counted
+from tfdiff.trace.codec import build, build_all
+from tfdiff.trace.guard import damage, damaged, open_file, shown
+from tfdiff.trace.schema import MOST_BLOCKS, SCHEMA, TREES
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import h5py
+    import numpy.typing as npt
+
+    from tfdiff.model import Observation
+
+_CACHED_BLOCKS = 4
+_SNAPSHOT_ROLES = ("weight", "slot", "state")
+
+
+def open_trace(path: Path | str) -> Trace:
+    """The trace in a file; raises TraceError (one line) for anything that is none, is damaged or is too new."""
+    path = Path(path)
+    file = open_file(path)
+    try:
+        return Trace(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+class Trace:
+    """An open trace; a context manager."""
+
+    path: Path
+    header: Header
+    end: End | None
+    """None: the writer was killed."""
+    steps: int
+    """Complete steps."""
+    variables: dict[int, Variable]
+    sites: dict[int, Site]
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+        with damage(path, "the count of its steps"):
+            self._source = Source(path, file, path.stat().st_size)
+            counts = read_counted(file, "commit", len(SCHEMA.commit), self._source.limit)
+            if max(counts[:-1]) > MOST_BLOCKS:
+                raise ValueError("more blocks than a trace can hold")
+        self._counts = dict(zip(TREES, counts, strict=False))
+        self.steps = self._counts["steps"]
+        self.variables, self.sites = {}, {}
+        self.end = None
+        self._rows: Part | None = None
+        self._row_sources: list[tuple[RowSource, npt.NDArray[np.uint64]]] | None = None
+        self._blocks: OrderedDict[tuple[str, int], Block] = OrderedDict()
+        self._snapshots: dict[int, dict[int, int]] = {}
+        header: Header | None = None
+        for number in range(self._counts["documents"]):
+            part = Part(self._source, "documents", number)
+            with damage(path, part.what):
+                header = self._take(part) or header
+        if header is None:
+            raise TraceError(
+                f"{shown(path)}: expected a header, found none: the recording ended before it began; record again"
+            )
+        self.header = header
+
+    @property
+    def row_sources(self) -> list[tuple[RowSource, npt.NDArray[np.uint64]]]:
+        """Whole arrays the run was fed with, and a uint64 hash per row."""
+        if self._row_sources is None:
+            self._row_sources = [] if self._rows is None else self._read_rows(self._rows)
+        return self._row_sources
+
+    def step(self, index: int) -> Block:
+        """The block of a step, 0 to `steps` - 1; the last few are kept."""
+        if not 0 <= index < self.steps:
+            raise IndexError(f"step {index} of {self.steps}")
+        return self._block("steps", index)
+
+    def initial(self) -> Block:
+        """Values of the variables before step 0 as used; `info.index` is -1."""
+        return self._block("initial", -1)
+
+    def own_initial(self) -> Block:
+        """The same before sharing; empty where nothing was shared."""
+        return self._block("own", -1)
+
+    def value_after(self, variable: int, step: int) -> npt.NDArray[Any] | None:
+        """The newest stored value of a variable after `step` or an earlier one, else the initial one, else None.
+
+        Step -1 gives the initial value. Stored values are snapshots: role weight, slot or state, op "", after a step.
+        """
+        for number in range(min(step, self.steps - 1), -1, -1):
+            if number not in self._snapshots:
+                self._snapshots[number] = _snapshots(self.step(number).observations)
+            found = self._snapshots[number].get(variable)
+            if found is not None:
+                return self.step(number).array(found)
+        block = self.initial()
+        for observation in reversed(block.observations):
+            if observation.site.variable == variable and observation.stored:
+                return block.array(observation.index)
+        return None
+
+    def close(self) -> None:
+        """Closes the file; arrays that were read stay valid."""
+        self._file.close()
+
+    def __enter__(self) -> Trace:  # noqa: PYI034 - Self came with Python 3.11
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _take(self, part: Part) -> Header | None:
+        """Takes in a document; a kind that is not known is an addition of a later tfdiff and is left alone."""
+        document = part.document
+        kind = document.get("kind")
+        if kind == "header":
+            return build(Header, document.get("header"))
+        if kind == "variables":
+            self.variables |= {item.index: item for item in build_all(Variable, document.get("variables"))}
+        elif kind == "sites":
+            self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
+        elif kind == "end":
+            self.end = build(End, document.get("end"))
+        elif kind == "rows":
+            self._rows = part
+        return None
+
+    def _block(self, tree: str, number: int) -> Block:
+        key = (tree, number)
+        if key not in self._blocks:
+            numbers = [number] if number >= 0 else range(self._counts[tree])
+            parts = [Part(self._source, tree, each) for each in numbers]
+            self._blocks[key] = Block(self.path, parts, self.sites, number)
+            if len(self._blocks) > _CACHED_BLOCKS:
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end(key)
+        return self._blocks[key]
+
+    def _read_rows(self, part: Part) -> list[tuple[RowSource, npt.NDArray[np.uint64]]]:
+        with damage(self.path, part.what):
+            entries, crc = part.document["sources"], part.document["crc32"]
+            sources = [build(RowSource, entry["source"]) for entry in entries]
+            sizes = [entry["hashes"] for entry in entries]
+            if type(crc) is not int or any(type(size) is not int or size < 0 for size in sizes):
+                raise damaged(self.path, "row hashes", "their number")
+            hashes = part.data(0, 8 * sum(sizes), crc).view("<u8")
+            ends = np.cumsum([0, *sizes])
+            return [(source, hashes[ends[i] : ends[i + 1]]) for i, source in enumerate(sources)]
+
+
+def _snapshots(observations: tuple[Observation, ...]) -> dict[int, int]:
+    """Variable to the index of its stored value after the step; the last one counts."""
+    return {
+        seen.site.variable: seen.index
+        for seen in observations
+        if seen.stored
+        and seen.site.variable is not None
+        and not seen.site.op
+        and seen.site.phase in ("update", "state")
+        and seen.site.role in _SNAPSHOT_ROLES
+    }

@@ -1,0 +1,185 @@
+"""What the panes show: rows, steps, and a way to ask for one cell's tensors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from tfdiff.model import PHASES, Cell, Row, Stats
+from tfdiff.trace.reader import open_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from tfdiff.comparison.findings import Finding
+    from tfdiff.model import Cause, Header, Observation, Result, Site
+    from tfdiff.trace.block import Block
+    from tfdiff.trace.reader import Trace
+
+    Array = npt.NDArray[np.generic]
+    Explain = Callable[[Finding], Sequence[Cause]]
+
+
+class Side(Protocol):
+    """One side of a cell."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape as recorded."""
+
+    @property
+    def dtype(self) -> str:
+        """NumPy name of the recorded type."""
+
+    @property
+    def stats(self) -> Stats:
+        """Statistics over all elements."""
+
+    @property
+    def array(self) -> Array | None:
+        """The elements (B's in A's layout where the pairing knows how), None where only statistics exist."""
+
+
+class Detail(Protocol):
+    """What is known of one cell; a side is None where nothing was recorded there."""
+
+    @property
+    def a(self) -> Side | None:
+        """A's tensor."""
+
+    @property
+    def b(self) -> Side | None:
+        """B's tensor."""
+
+    @property
+    def note(self) -> str:
+        """One sentence to show with it, or ""."""
+
+
+class DetailSource(Protocol):
+    """Reads one cell; called in a thread, one call at a time. Raises TfdiffError for a damaged trace."""
+
+    def __call__(self, row: Row, step: int) -> Detail:
+        """The tensors of `row` at compared step `step`."""
+
+
+@dataclass(frozen=True)
+class SideData:
+    """A `Side` made of plain values."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    stats: Stats
+    array: Array | None
+
+
+@dataclass(frozen=True)
+class CellDetail:
+    """A `Detail` made of plain values."""
+
+    a: SideData | None
+    b: SideData | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ViewData:
+    """Everything the viewer shows. `result` is None where one trace alone is browsed."""
+
+    rows: tuple[Row, ...]
+    steps: int
+    detail: DetailSource
+    header_a: Header
+    header_b: Header | None = None
+    result: Result | None = None
+    end: str = ""
+    """How the recording ended, for a single trace."""
+    close: Callable[[], None] = field(default=lambda: None)
+
+    @property
+    def single(self) -> bool:
+        """Whether one trace is browsed."""
+        return self.result is None
+
+
+def of_result(result: Result, detail: DetailSource, close: Callable[[], None] = lambda: None) -> ViewData:
+    """A comparison, ready to be shown."""
+    return ViewData(result.rows, result.compared, detail, result.a_header, result.b_header, result, close=close)
+
+
+def load(a: Path, b: Path | None, explain: Explain | None = None) -> ViewData:
+    """Open one trace, or two and compare them, with `explain` naming causes. Raises TfdiffError."""
+    if b is None:
+        trace = open_trace(a)
+        return of_trace(trace)
+    # Imported when needed: SciPy comes with it, and the first paint should not wait for it.
+    from tfdiff.comparison.compare import compare
+
+    first, second = open_trace(a), open_trace(b)
+
+    def close() -> None:
+        first.close()
+        second.close()
+
+    return of_result(compare(first, second, explain=explain), TraceDetail(first, second), close)
+
+
+@dataclass(frozen=True)
+class TraceDetail:
+    """Reads a cell's tensors out of the traces (a `DetailSource`)."""
+
+    a: Trace
+    b: Trace | None = None
+
+    def __call__(self, row: Row, step: int) -> CellDetail:
+        """See `DetailSource`. Rows of phase init have no step: they are read from the initial values."""
+        cell = row.cells[step]
+        init = row.phase == "init"
+        a = _side(self.a.initial() if init else self.a.step(step), cell.a_index)
+        if self.b is None:
+            return CellDetail(a, None)
+        return CellDetail(a, _side(self.b.own_initial() if init else self.b.step(step), cell.b_index))
+
+
+def _side(block: Block, index: int | None) -> SideData | None:
+    if index is None or not 0 <= index < len(block.observations):
+        return None
+    seen = block.observations[index]
+    return SideData(seen.shape, seen.dtype, seen.stats, block.array(index) if seen.stored else None)
+
+
+def of_trace(trace: Trace) -> ViewData:
+    """One trace alone: a row per site, in the order of phases and of first execution."""
+    cells: dict[int, dict[int, Cell]] = {}
+    sites: dict[int, Site] = {}
+    for step in range(trace.steps):
+        for seen in trace.step(step).observations:
+            sites.setdefault(seen.site.id, seen.site)
+            cells.setdefault(seen.site.id, {})[step] = _seen(seen)
+    absent = Cell("absent", 0.0, 0.0)
+    rows = [
+        Row(
+            site.phase,
+            site,
+            None,
+            site.name,
+            "",
+            "",
+            tuple(cells[key].get(step, absent) for step in range(trace.steps)),
+        )
+        for key, site in sites.items()
+    ]
+    rows.sort(key=lambda row: PHASES.index(row.phase))
+    end = trace.end.why if trace.end else "ended early"
+    return ViewData(tuple(rows), trace.steps, TraceDetail(trace), trace.header, end=end, close=trace.close)
+
+
+def _seen(seen: Observation) -> Cell:
+    """A recorded site; its error is NaN where its tensor holds NaN or Inf, so that the map can mark it."""
+    finite = not (seen.stats.nans or seen.stats.infs)
+    return replace(Cell("unpaired", 0.0, 0.0), error=0.0 if finite else math.nan, a_index=seen.index)
