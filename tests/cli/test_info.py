@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 
+from tfdiff.model import Header
+from tfdiff.trace.writer import TraceWriter
+
 
 def test_json_keys_of_the_contract(tfdiff, write_trace):
     """The JSON has the keys CONTRACT.md promises."""
@@ -34,3 +37,21 @@ def test_bad_file(tfdiff, tmp_path):
     file.write_text("hello")
     ran = tfdiff("info", file)
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+
+
+def test_reference_is_said(tfdiff, tmp_path):
+    """A run that took its start from another one names it and what was shared."""
+    header = Header(
+        "b.py",
+        ("--lr", "1"),
+        {},
+        {"share": ["batches", "weights"]},
+        reference="a.h5",
+        shared={"weights": {"shared": 1, "a": 1, "b": 2}, "batches": True, "noise": False},
+    )
+    with TraceWriter(tmp_path / "b.h5") as writer:
+        writer.header(header)
+    ran = tfdiff("info", tmp_path / "b.h5")
+    assert "  script     b.py --lr 1\n" in ran.out
+    assert "  options    share batches+weights\n" in ran.out
+    assert "  reference  a.h5; shared: weights 1 of 2, batches yes, noise no" in ran.out

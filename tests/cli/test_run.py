@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 
 from tfdiff.cli import make_parser
-from tfdiff.cli.pair import failure
+from tfdiff.cli.pair import Pair, failure, offer_viewer
 
 
 def arguments(*given):
@@ -68,3 +69,22 @@ def test_failure_names_signal_and_trace(tmp_path):
     message = failure("a.py", trace, -9)
     assert "was ended by SIGKILL" in message
     assert str(trace) in message
+
+
+@pytest.mark.parametrize(("answer", "opened"), [("y\n", 1), ("yes\n", 1), ("n\n", 0), ("\n", 0), ("", 0)])
+def test_viewer_is_offered_on_a_terminal(monkeypatch, capfd, answer, opened):
+    """On a terminal the viewer is offered, and opens only when asked for."""
+    seen = []
+    monkeypatch.setattr("tfdiff.cli.pair.on_terminal", lambda: True)
+    monkeypatch.setattr("tfdiff.cli.pair.view", lambda a, b: seen.append((a, b)))
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    offer_viewer(Pair("a.py", "b.py", Path("out")))
+    assert seen == [(Path("out/a.h5"), Path("out/b.h5"))] * opened
+    assert capfd.readouterr() == ("", "Open the viewer? [y/N] ")
+
+
+def test_viewer_is_not_offered_to_a_program(monkeypatch, capfd):
+    """Without a terminal nothing is asked: a CI job must not wait."""
+    monkeypatch.setattr("tfdiff.cli.pair.on_terminal", lambda: False)
+    offer_viewer(Pair("a.py", "b.py", Path("out")))
+    assert capfd.readouterr() == ("", "")

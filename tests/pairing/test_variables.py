@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tfdiff.errors import TfdiffError
+from tfdiff.model import Header, Site, StepInfo
 from tfdiff.pairing.variables import (
     VariablePair,
     VariableUse,
@@ -15,9 +18,16 @@ from tfdiff.pairing.variables import (
     convert_back,
     pair_from_json,
     pair_variables,
+    variable_uses,
 )
+from tfdiff.trace.reader import open_trace
+from tfdiff.trace.records import Record
+from tfdiff.trace.writer import TraceWriter
 
 from .programs import Program, keras_norm, mlp, norm_variables, raw_norm
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def found(a: Program, b: Program) -> dict[int, int]:
@@ -168,6 +178,46 @@ def test_attention_heads_flattened_and_transposed() -> None:
     value = np.arange(72.0).reshape(6, 3, 4)
     assert np.array_equal(convert(value, pair), value.reshape(6, 12).T)
     assert np.array_equal(convert_back(convert(value, pair), pair), value)
+
+
+def attention(order: str, einsum: str = "") -> tuple[Program, dict[str, int]]:
+    """One head of attention whose projections run (and are created) in the given order, and their indices."""
+    program = Program()
+    kernels = {part: program.new((6, 6)) for part in order}
+    x = program.batch()
+    parts = {part: program.dense(x, kernels[part], relu=False) for part in order}
+    if einsum:
+        terms = {"q": "acd", "k": "abd"}
+        equation = f"{terms[einsum[0]]},{terms[einsum[1]]}->acb"
+        scores = program.op("Einsum", parts[einsum[0]], parts[einsum[1]], equation=equation)
+    else:
+        scores = program.op("BatchMatMulV2", parts["q"], parts["k"], adj_y=True)
+    mixed = program.op("BatchMatMulV2", program.op("Softmax", scores), parts["v"])
+    kernels["o"] = program.new((6, 6))
+    program.op("Mean", program.dense(mixed, kernels["o"], relu=False), role="loss", phase="loss")
+    return program, kernels
+
+
+@pytest.mark.parametrize("einsum", ["", "qk", "kq"])
+@pytest.mark.parametrize("order", ["qkv", "qvk", "kqv", "kvq", "vqk", "vkq"])
+def test_attention_projections_in_any_order(order: str, einsum: str) -> None:
+    """Queries, keys and values pair by what becomes of them, in whichever order they are computed."""
+    (a, kernels_a), (b, kernels_b) = attention("qkv"), attention(order, einsum)
+    assert found(a, b) == {kernels_a[part]: kernels_b[part] for part in "qkvo"}
+
+
+def test_another_activation_does_not_change_the_pairs() -> None:
+    """Hidden layers whose activations are swapped in b still pair by their places: the activation is the fault."""
+    programs = []
+    for first, second in (("Relu", "Tanh"), ("Tanh", "Relu")):
+        program = Program()
+        x = program.batch()
+        for activation in (first, second, "Relu", "Identity"):
+            kernel, bias = program.new((8, 8)), program.new((8,))
+            x = program.op(activation, program.dense(x, kernel, bias, relu=False))
+        program.op("Mean", x, role="loss", phase="loss")
+        programs.append(program)
+    assert found(*programs) == {n: n for n in range(8)}
 
 
 def test_pointwise_convolution_against_dense() -> None:
@@ -384,6 +434,14 @@ def test_random_renumbering_changes_nothing() -> None:
         assert found(a, b) == {n: places[n] for n in range(8)}
 
 
+def test_deep_network_is_paired_in_no_time() -> None:
+    """Two hundred equal layers pair in order within seconds."""
+    a, b = mlp(*[4] * 201), mlp(*[4] * 201, add="AddV2")
+    start = time.perf_counter()
+    assert found(a, b) == {n: n for n in range(400)}
+    assert time.perf_counter() - start < 30
+
+
 def test_nothing_to_pair() -> None:
     """A side without variables gives no pairs."""
     assert pair_variables([], mlp(3, 3).uses()) == []
@@ -411,6 +469,53 @@ def test_convert_random_round_trips() -> None:
         pair = VariablePair(0, 0, permutation, "", (int(np.prod(shape)),), turned)
         value = rng.normal(size=shape)
         assert np.array_equal(convert_back(convert(value, pair), pair), value)
+
+
+def test_uses_of_a_trace(tmp_path: Path) -> None:
+    """A trace gives the same uses as the program it holds; initial values from before sharing go first."""
+    program = mlp(4, 3, 2)
+    own = [np.full(v.shape, 2.0 + v.index, np.float32) for v in program.variables]
+    path = tmp_path / "t.h5"
+    with TraceWriter(path) as writer:
+        writer.header(Header("x.py", (), {}, {}))
+        writer.variables(program.variables)
+        starts = [Site(100 + v.index, "weight", "forward", "", variable=v.index) for v in program.variables]
+        writer.initial(
+            [Record(site, np.zeros_like(value)) for site, value in zip(starts, own, strict=True)],
+            [Record(site, value) for site, value in zip(starts[:2], own[:2], strict=True)],
+        )
+        values = [np.zeros(3, np.float32)] * len(program.sites)
+        records = [Record(s, v, i) for s, v, i in zip(program.sites, values, program.inputs, strict=True)]
+        writer.step(StepInfo(0), records)
+    with open_trace(path) as trace:
+        uses = variable_uses(trace)
+    assert [use.first_use for use in uses] == [use.first_use for use in program.uses()]
+    assert [(use.initial_mean, use.initial_std) for use in uses] == [(2.0, 0.0), (3.0, 0.0), (0.0, 0.0), (0.0, 0.0)]
+
+
+def test_uses_of_a_trace_that_turns_a_kernel(tmp_path: Path) -> None:
+    """The axes of a transpose are read from the trace: an OIHW kernel pairs with an HWIO one for certain."""
+    uses = []
+    for turned in (False, True):
+        program = Program()
+        kernel = program.read(program.new((8, 3, 3, 3) if turned else (3, 3, 3, 8)))
+        axes = program.constant()
+        program.op("Conv2D", program.batch(), program.op("Transpose", kernel, axes) if turned else kernel)
+        values = [np.zeros(2, np.float32)] * len(program.sites)
+        values[axes] = np.array([3, 2, 1, 0], np.int32)
+        path = tmp_path / f"{turned}.h5"
+        with TraceWriter(path) as writer:
+            writer.header(Header("x.py", (), {}, {}))
+            writer.variables(program.variables)
+            writer.step(
+                StepInfo(0),
+                [Record(s, v, i) for s, v, i in zip(program.sites, values, program.inputs, strict=True)],
+            )
+        with open_trace(path) as trace:
+            uses.append(variable_uses(trace))
+    (pair,) = pair_variables(*uses)
+    assert pair.permutation == (3, 2, 1, 0)
+    assert "one of several" not in pair.evidence
 
 
 def test_uses_are_plain() -> None:

@@ -40,3 +40,9 @@ def test_count(amount, wanted):
 def test_yes_no(value, wanted):
     """Booleans become words, words stay."""
     assert words.yes_no(value) == wanted
+
+
+def test_sharing():
+    """What was shared comes in one line, the weights counted against b's."""
+    shared = {"weights": {"shared": 7, "a": 8, "b": 9}, "batches": True, "noise": "in part"}
+    assert words.sharing(shared["weights"], shared) == "weights 7 of 9, batches yes, noise in part"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -38,8 +39,9 @@ LAYERS: tuple[tuple[Phase, str, str], ...] = (
 
 def stats(values: np.ndarray) -> Stats:
     """Statistics of an array, by definition."""
-    finite = values[np.isfinite(values)].astype(np.float64)
-    norm = float(np.sqrt((finite**2).sum()))
+    finite = np.abs(values[np.isfinite(values)]) if np.iscomplexobj(values) else values[np.isfinite(values)]
+    finite = finite.astype(np.float64)
+    norm = math.hypot(*finite)
     zeros, nans, infs = int((values == 0).sum()), int(np.isnan(values).sum()), int(np.isinf(values).sum())
     if not finite.size:
         return Stats(0.0, 0.0, 0.0, norm, zeros, nans, infs)
@@ -169,7 +171,7 @@ def diverged(steps: int = 10) -> ViewData:
 
 @pytest.fixture
 def build():
-    """This module: the builders, for tests that need a result."""
+    """The builders of this module, for tests that need a result."""
     return sys.modules[__name__]
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tfdiff.errors import IncomparableError, TfdiffError, TraceError
+from tfdiff.errors import IncomparableError, TraceError
 from tfdiff.model import Cell, Row
 from tfdiff.tui.app import ViewerApp
 from tfdiff.tui.data import CellDetail, of_result
@@ -29,10 +29,12 @@ def here(app: ViewerApp) -> tuple[int, int]:
 def test_the_first_screen_answers(build, press):
     """Verdict, both places, error, cause and fix are seen at once, and the cursor stands on the first divergence."""
 
-    async def drive(app, pilot):
+    async def drive(app, _pilot):
         text = " ".join(build.text_of(app).split())
         assert "DIVERGED" in text
-        assert "step 0, forward: dropout (a.py:14) against tf.nn.dropout (b.py:41), error 0.93, 8.5e5 x tolerance" in text
+        assert (
+            "step 0, forward: dropout (a.py:14) against tf.nn.dropout (b.py:41), error 0.93, 8.5e5 x tolerance" in text
+        )
         assert "dropout-rate: B drops 70 %, A drops 30 %: B passes keep_prob as rate" in text
         assert "tf.nn.dropout(h, rate=1 - keep_prob)" in text
         assert "◆ introduced here" in text
@@ -42,47 +44,50 @@ def test_the_first_screen_answers(build, press):
     press(build.diverged, drive)
 
 
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (["down"], (3, 0)),
-        (["j", "j"], (4, 0)),
-        (["up"], (1, 0)),
-        (["k", "k", "k", "k"], (0, 0)),
-        (["right", "l"], (2, 2)),
-        (["l", "l", "h", "left"], (2, 0)),
-        (["h"], (2, 0)),
-        (["n"], (2, 4)),
-        (["n", "n"], (2, 4)),
-        (["n", "N"], (2, 0)),
-        (["N"], (2, 0)),
-        (["G", "f"], (2, 0)),
-        (["end"], (10, 0)),
-        (["end", "home"], (0, 0)),
-        (["G", "g"], (0, 0)),
-        (["g", "pagedown", "pageup"], (0, 0)),
-        (["1"], (2, 0)),
-        (["2"], (2, 0)),
-        (["5", "3"], (0, 0)),
-        (["4"], (4, 0)),
-        (["5"], (5, 0)),
-        (["6"], (7, 0)),
-        (["7"], (9, 0)),
-        (["8"], (2, 0)),
-        (["enter", "l"], (2, 1)),
-        (["tab", "j", "escape", "j"], (3, 0)),
-        (["enter", "enter", "j"], (3, 0)),
-        (["question_mark", "j", "escape", "j"], (3, 0)),
-        (["v", "j", "q", "j"], (3, 0)),
-    ],
+KEYS = (
+    (["down"], (3, 0)),
+    (["j", "j"], (4, 0)),
+    (["up"], (1, 0)),
+    (["k", "k", "k", "k"], (0, 0)),
+    (["right", "l"], (2, 2)),
+    (["l", "l", "h", "left"], (2, 0)),
+    (["h"], (2, 0)),
+    (["n"], (2, 4)),
+    (["n", "n"], (2, 4)),
+    (["n", "N"], (2, 0)),
+    (["N"], (2, 0)),
+    (["G", "f"], (2, 0)),
+    (["end"], (10, 0)),
+    (["end", "home"], (0, 0)),
+    (["G", "g"], (0, 0)),
+    (["g", "pagedown", "pageup"], (0, 0)),
+    (["1"], (2, 0)),
+    (["2"], (2, 0)),
+    (["5", "3"], (0, 0)),
+    (["4"], (4, 0)),
+    (["5"], (5, 0)),
+    (["6"], (7, 0)),
+    (["7"], (9, 0)),
+    (["8"], (2, 0)),
+    (["enter", "l"], (2, 1)),
+    (["tab", "j", "escape", "j"], (3, 0)),
+    (["enter", "enter", "j"], (3, 0)),
+    (["question_mark", "j", "escape", "j"], (3, 0)),
+    (["v", "j", "q", "j"], (3, 0)),
+    (["dollar_sign"], (2, 9)),
+    (["dollar_sign", "0"], (2, 0)),
 )
-def test_keys_move_the_cursor(build, press, keys, expected):
-    """Each key does what the help says."""
+
+
+def test_keys_move_the_cursor(build, press):
+    """Each key does what the help says; every case starts on the first divergence."""
 
     async def drive(app, pilot):
-        await pilot.press(*keys)
-        await build.settled(app, pilot)
-        assert here(app) == expected
+        for keys, expected in KEYS:
+            app.query_one(SiteMap).focus()
+            app.query_one(SiteMap).select(2, 0)
+            await pilot.press(*keys)
+            assert here(app) == expected, keys
 
     press(build.diverged, drive)
 
@@ -143,7 +148,7 @@ def test_screens_of_text_open_and_close(build, press, key, word):
 def test_q_quits(build, press):
     """Quitting is no failure, whatever the verdict."""
 
-    async def drive(app, pilot):
+    async def drive(_app, pilot):
         await pilot.press("q")
 
     app = press(build.diverged, drive)
@@ -153,7 +158,8 @@ def test_q_quits(build, press):
 def test_equivalent_says_so_and_has_nowhere_to_jump(build, press):
     """Without a divergence n, N and f stay where they are and say why."""
     rows = tuple(
-        dataclasses.replace(row, cells=tuple(build.cell("equal", 1) for _ in row.cells)) for row in build.diverged_rows()
+        dataclasses.replace(row, cells=tuple(build.cell("equal", 1) for _ in row.cells))
+        for row in build.diverged_rows()
     )
 
     async def drive(app, pilot):
@@ -164,6 +170,20 @@ def test_equivalent_says_so_and_has_nowhere_to_jump(build, press):
         assert "no divergence" in build.text_of(app)
 
     press(lambda: of_result(build.result(rows), build.Arrays(rows)), drive)
+
+
+def test_what_b_had_of_its_own_is_told_without_a_step(build, press):
+    """With only a difference before sharing, the verdict names its phase, its cause and no step."""
+    own = dataclasses.replace(build.FIRST, phase="init", a_index=None, b_index=None)
+    rows = build.diverged_rows()[:2]
+    found = dataclasses.replace(build.result(rows, None, (build.DROPOUT,)), verdict="diverged", own=(own,))
+
+    async def drive(app, _pilot):
+        text = " ".join(build.text_of(app).split())
+        assert "own init: dropout (a.py:14) against tf.nn.dropout (b.py:41), error 0.93 " in text
+        assert "cause dropout-rate" in text
+
+    press(lambda: of_result(found, build.Arrays(rows)), drive)
 
 
 def test_no_rows_at_all(build, press):
@@ -187,7 +207,9 @@ def test_no_rows_at_all(build, press):
 
 def test_hostile_names_are_harmless(build, press):
     """Escapes, markup, bidi overrides and 10,000 characters neither steer the terminal nor break the layout."""
-    evil = "\x1b]0;own\x07\x1b[2J[bold red]x[/] [/nothing] [link=file:///]" + "\u202e" + "漢" * 5000 + "y" * 5000 + "\n\x9b31m"
+    evil = (
+        "\x1b]0;own\x07\x1b[2J[bold red]x[/] [/nothing] [link=file:///]\u202e" + "漢" * 5000 + "y" * 5000 + "\n\x9b31m"
+    )
     rows = tuple(
         dataclasses.replace(
             row,
@@ -233,25 +255,23 @@ def test_hostile_names_are_harmless(build, press):
 
 
 def test_a_large_result_answers_quickly(build, press):
-    """300 rows and 50 steps: both ends can be reached, the cursor stays on the screen, a key takes well under 0.1 s."""
+    """300 rows and 50 steps: both ends can be reached, the cursor stays on the screen, a key costs well under 0.1 s."""
     pattern = build.diverged_rows(50)
-    rows = tuple(
-        dataclasses.replace(row, a_name=f"{row.a_name}_{copy}") for row in pattern[:-1] for copy in range(30)
-    )
+    rows = tuple(dataclasses.replace(row, a_name=f"{row.a_name}_{copy}") for row in pattern[:-1] for copy in range(30))
     arrays = build.Arrays(rows)
 
     async def drive(app, pilot):
         assert len(app.view.rows) == 300
-        await pilot.press("G", *["l"] * 49)
+        await pilot.press("G", "dollar_sign")
         await build.settled(app, pilot)
         assert here(app) == (299, 49)
         text = build.text_of(app)
         assert "▸" in text
         assert "moving_mean_29" in text
-        start = time.perf_counter()
+        start = time.process_time()  # not the clock: the machine may be busy with something else
         await pilot.press(*"kjkjkjkjkj")
-        assert time.perf_counter() - start < 5.0
-        await pilot.press("g", *["h"] * 49)
+        assert time.process_time() - start < 1.0
+        await pilot.press("g", "0")
         await build.settled(app, pilot)
         assert here(app) == (0, 0)
         assert "x_0" in build.text_of(app)
@@ -283,7 +303,7 @@ def test_only_the_newest_wish_is_read(build, press):
 def test_a_cell_that_cannot_be_read_says_why(build, press):
     """A damaged tensor costs its own picture, not the session."""
 
-    def detail(row: Row, step: int) -> CellDetail:
+    def detail(_row: Row, _step: int) -> CellDetail:
         raise TraceError("a.h5: expected the checksum of observation 3, found another")
 
     async def drive(app, pilot):
@@ -296,13 +316,13 @@ def test_a_cell_that_cannot_be_read_says_why(build, press):
 
 
 @pytest.mark.parametrize("error", [TraceError("b.h5 is no trace"), IncomparableError("nothing in common")])
-def test_an_expected_failure_ends_with_its_exit_code(build, press, error):
+def test_an_expected_failure_ends_with_its_exit_code(press, error):
     """What loading raises is kept for run_viewer, and the exit code is the error's own."""
 
     def load():
         raise error
 
-    async def drive(app, pilot):
+    async def drive(_app, pilot):
         await pilot.pause()
 
     app = press(load, drive)
@@ -339,7 +359,7 @@ def test_absent_cells_are_not_read(build, press):
     row = dataclasses.replace(build.diverged_rows()[0], cells=(Cell("absent", 0.0, 0.0),) * 10)
     arrays = build.Arrays((row,))
 
-    async def drive(app, pilot):
+    async def drive(app, _pilot):
         assert "nothing recorded in this step" in build.text_of(app)
         assert arrays.asked == []
 
@@ -361,11 +381,6 @@ def test_clicks_select(build, press):
         assert here(app) == (0, 3)
 
     press(build.diverged, drive)
-
-
-def test_every_error_type_is_an_error_of_ours():
-    """The viewer lets a bug show itself: only TfdiffError is shown as a message."""
-    assert issubclass(TraceError, TfdiffError)
 
 
 def test_importing_the_package_costs_nothing():

@@ -12,9 +12,7 @@ from tfdiff.tui.figures import BINS, WORST, Histogram, picture, sparkline
 @pytest.fixture
 def of(build):
     """Picture two arrays."""
-    return lambda a, b: picture(
-        CellDetail(None if a is None else build.side(a), None if b is None else build.side(b))
-    )
+    return lambda a, b: picture(CellDetail(None if a is None else build.side(a), None if b is None else build.side(b)))
 
 
 def test_histograms_share_their_range(of):
@@ -60,7 +58,7 @@ def test_nan_on_one_side_is_worst_of_all_and_on_both_sides_none(of):
     ],
 )
 def test_odd_arrays_are_pictured_too(of, a, b):
-    """Empty, scalar, boolean, complex, huge, NaN-only, integer, unequal shapes and missing sides: no crash, no wrong count."""
+    """Empty, scalar, boolean, complex, huge, NaN-only, integer, unequal or missing: no crash, no wrong count."""
     figures = of(a, b)
     for values, histogram in ((a, figures.a), (b, figures.b)):
         if values is not None:

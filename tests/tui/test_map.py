@@ -9,7 +9,7 @@ import pytest
 
 from tfdiff.model import Cell
 from tfdiff.tui.glyphs import BARS, glyph, level
-from tfdiff.tui.mapping import CELL, Columns, divergences_of, first_of, lines_of, locate, section_title
+from tfdiff.tui.mapping import CELL, Columns, divergences_of, first_of, lines_of, locate, titles_of
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,10 @@ def test_sections_follow_the_rows(build):
     lines = lines_of(rows)
     assert [line for line in lines if isinstance(line, str)] == ["forward", "loss", "backward", "update", "state"]
     assert [line for line in lines if isinstance(line, int)] == list(range(len(rows)))
-    assert section_title(rows, 0) == "3 forward · 4 sites · 1 introduced"
-    assert section_title(rows, 4) == "4 loss · 1 site"
+    titles = titles_of(rows, lines)
+    assert titles[0] == "3 forward · 4 sites · 1 introduced"
+    assert titles[5] == "4 loss · 1 site"
+    assert [lines[at] for at in titles] == ["forward", "loss", "backward", "update", "state"]
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 120, 200])

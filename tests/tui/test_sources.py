@@ -32,7 +32,18 @@ def test_the_scripts_own_folder_is_looked_at_first(folder):
 
 @pytest.mark.parametrize(
     "place",
-    ["a.py:0", "a.py:99", "missing.py:1", "../secret.py:1", "link.py:1", "notes.txt:1", "a.py", "examples:1", "a\0.py:1", None],
+    [
+        "a.py:0",
+        "a.py:99",
+        "missing.py:1",
+        "../secret.py:1",
+        "link.py:1",
+        "notes.txt:1",
+        "a.py",
+        "examples:1",
+        "a\0.py:1",
+        None,
+    ],
 )
 def test_nothing_else_is_ever_opened(folder, place):
     """A stranger's trace cannot show files outside the working directory, nor anything but Python files."""

@@ -52,6 +52,8 @@ class Side:
         self.bad = bad
         self.frontier = frontier
         self._arrays: dict[int, Floats | None] = {}
+        self.memo: dict[tuple[Any, ...], Any] = {}
+        """What hypotheses found out about this side, so that the next one need not again."""
 
     @property
     def observations(self) -> tuple[Observation, ...]:

@@ -1,9 +1,13 @@
-"""Gradients of the weights of one step: equal, noise around zero, missing, or different; and where a difference begins."""
+"""Gradients of the weights of one step: equal, noise around zero, missing, or different; and where a difference
+begins.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tfdiff.comparison.findings import Finding, Match
 from tfdiff.comparison.forward import pairing_of
@@ -80,9 +84,9 @@ def backward_findings(
 ) -> list[Finding]:
     """Divergences of the backward pass: missing gradients always, different ones only behind an equal forward pass."""
     findings = []
-    missing = [gradient for gradient in found if gradient.missing]
-    stopped = [gradient for gradient in missing if not _frozen(runs, view, gradient)]
-    frozen = [gradient for gradient in missing if gradient not in stopped]
+    missing = [gradient for gradient in found if gradient.missing and _still(runs, gradient)]
+    if not forward_equal:
+        missing = [gradient for gradient in missing if not _unused(view, gradient)]
     different = [
         gradient
         for gradient in found
@@ -90,33 +94,46 @@ def backward_findings(
     ]
     if forward_equal and different:
         findings.append(_different(runs, view, different, matching))
-    if stopped:
-        findings.append(_missing(runs, view, stopped, matching, "missing-gradient"))
-    if frozen:
-        findings.append(_missing(runs, view, frozen, matching, "frozen"))
+    if missing:
+        stopped = all(_asked_for(runs, view, gradient) for gradient in missing)
+        findings.append(_missing(runs, view, missing, matching, "missing-gradient" if stopped else "frozen"))
     return findings
 
 
-def _frozen(runs: Runs, view: StepView, gradient: Gradient) -> bool:
-    """Whether the side without a gradient did not ask for one: not trainable, or its op's output has a gradient."""
+def _asked_for(runs: Runs, view: StepView, gradient: Gradient) -> bool:
+    """Whether the side without a gradient has none because it is not trained: a gradient does arrive where it is
+    used.
+    """
     graph, variable = (view.a, gradient.pair.a) if gradient.a is None else (view.b, gradient.pair.b)
     trace: Trace = runs.a if gradient.a is None else runs.b
     if not trace.variables[variable].trainable:
-        return True
-    with_gradient = {seen.of for seen in graph.observations if seen.site.role == "activation gradient"}
-    return any(user in with_gradient for user in _users(graph, variable))
+        return False
+    reached = {seen.of for seen in graph.observations if seen.site.role == "activation gradient"}
+    users = _users(graph, variable)
+    return not any(at in reached for user in users for at in (user, *graph.consumers.get(user, ())))
+
+
+def _still(runs: Runs, gradient: Gradient) -> bool:
+    """Whether the side without a gradient never moves the weight; where it does, the gradient was only not recorded."""
+    trace, variable = (runs.a, gradient.pair.a) if gradient.a is None else (runs.b, gradient.pair.b)
+    first, last = (runs.value_after(trace, variable, step) for step in (-1, runs.compared - 1))
+    return first is not None and last is not None and np.array_equal(first, last)
+
+
+def _unused(view: StepView, gradient: Gradient) -> bool:
+    """Whether the side without a gradient does not use the variable at all (a layer is missing there)."""
+    graph, variable = (view.a, gradient.pair.a) if gradient.a is None else (view.b, gradient.pair.b)
+    return not any(graph.observations[index].site.variable == variable for index in graph.order)
 
 
 def _users(graph: StepGraph, variable: int) -> list[int]:
     """Ops that take a variable together with the batch."""
-    found = []
-    for index in sorted(graph.weighted):
-        for operand in graph.operands(index):
-            if operand in graph.parameters and variable in {
-                graph.observations[i].site.variable for i in graph.ancestors((operand,))
-            }:
-                found.append(index)
-    return found
+
+    def uses(index: int) -> bool:
+        reads = graph.ancestors(operand for operand in graph.operands(index) if operand in graph.parameters)
+        return any(graph.observations[read].site.variable == variable for read in reads)
+
+    return [index for index in sorted(graph.weighted) if uses(index)]
 
 
 def _in_order(view: StepView, found: list[Gradient]) -> list[Gradient]:
@@ -156,9 +173,15 @@ def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matc
 
 
 def _beginning(view: StepView, matching: Matching, first: Gradient) -> tuple[int | None, int | None]:
-    """Forward ops whose gradient differs first on the way back from the loss: the consumers of the last equal activation."""
+    """Forward ops whose gradient differs first on the way back from the loss: the consumers of the last equal
+    activation.
+    """
     a_of, b_of = (
-        {seen.of: seen.index for seen in graph.observations if seen.site.role == "activation gradient" and seen.of is not None}
+        {
+            seen.of: seen.index
+            for seen in graph.observations
+            if seen.site.role == "activation gradient" and seen.of is not None
+        }
         for graph in (view.a, view.b)
     )
     a_users, b_users = _users(view.a, first.pair.a), _users(view.b, first.pair.b)

@@ -48,13 +48,13 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
             f"the weights differ before step 0 (relative error {steps.start_error:.2g}): the steps were not judged; "
             "record b with --reference to start both runs equal"
         )
-    data, data_notes = data_findings(runs)
+    data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
     notes += data_notes
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(finding.divergence for finding in findings)
     return Result(
-        verdict=_verdict(runs, steps, bool(findings or own), equal_start),
+        verdict="diverged" if findings or own else _without_difference(runs, steps),
         a_trace=a.path.name,
         b_trace=b.path.name,
         a_header=a.header,
@@ -70,21 +70,25 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
-        notes=(*notes, *_noise_notes(runs, steps)),
+        notes=(*notes, *_limits(runs, steps)),
     )
 
 
-def _verdict(
-    runs: Runs, steps: StepsResult, different: bool, equal_start: bool
-) -> Literal["equivalent", "diverged", "incomparable"]:
-    if different:
-        return "diverged"
+def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:
+    """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
     nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
-    return "incomparable" if nothing or not equal_start else "equivalent"
+    return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
 
 
-def _noise_notes(runs: Runs, steps: StepsResult) -> list[str]:
-    if not steps.noise:
-        return []
-    names = ", ".join(runs.a.variables[variable].name for variable in sorted(steps.noise))
-    return [f"the true gradient of {names} is zero: what rounding makes of it was not judged"]
+def _limits(runs: Runs, steps: StepsResult) -> list[str]:
+    """What could not be judged."""
+    notes = []
+    if steps.noise:
+        names = ", ".join(runs.a.variables[variable].name for variable in sorted(steps.noise))
+        notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")
+    if steps.drifted is not None:
+        notes.append(
+            f"before step {steps.drifted} rounding had driven the weights apart by more than 1 %, without any one step "
+            "that introduces a difference: that step and the later ones were not judged"
+        )
+    return notes

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def detail(a_block: Block, b_block: Block, cell: Cell) -> tuple[Array | None, Array | None, Array | None]:
     """Return A's array, B's in A's layout (permuted or reshaped where that is what fits), and a - b in float64.
 
-    An array is None where the side has none or where only statistics were kept; the difference is None where an array is
-    missing or the sizes differ. Raises TraceError where the trace is damaged.
+    An array is None where the side has none or where only statistics were kept; the difference is None where an array
+    is missing or the sizes differ. Raises TraceError where the trace is damaged.
     """
     a = _array(a_block, cell.a_index)
     b = _array(b_block, cell.b_index)

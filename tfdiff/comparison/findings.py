@@ -1,16 +1,18 @@
 """What the comparison hands to whoever names causes: a divergence with everything around it that was read to find it.
 
-`compare()` makes one `Finding` for each divergence (introduced or own) and passes it to its `explain` argument. Nothing here
-computes; the arrays stay in the traces and are read through `Finding.array_a`/`array_b` or through the blocks.
+`compare()` makes one `Finding` for each divergence (introduced or own) and passes it to its `explain` argument.
+Nothing here computes; the arrays stay in the traces and are read through `Finding.array_a`/`array_b` or through the
+blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tfdiff.model import Divergence, Observation
     from tfdiff.pairing.variables import VariablePair
     from tfdiff.trace.block import Block
@@ -47,8 +49,8 @@ class StepPairing:
     a: Block
     b: Block
     matches: tuple[Match, ...]
-    """In order of A's indices. Forward sites are here when their values agree; variables, gradients, updates and states when
-    their variables are paired, whether they agree or not (see `Match.equal`)."""
+    """In order of A's indices. Forward sites are here when their values agree; variables, gradients, updates and
+    states when their variables are paired, whether they agree or not (see `Match.equal`)."""
     a_to_b: Mapping[int, Match]
     b_to_a: Mapping[int, Match]
     a_loss: int | None = None
@@ -61,7 +63,8 @@ class Finding:
     """A divergence and what surrounds it."""
 
     divergence: Divergence
-    """Its `a_index`/`b_index` are the frontier observations (the first ones behind the cut), None where a side has none."""
+    """Its `a_index`/`b_index` are the frontier observations (the first ones behind the cut), None where a side has
+    none."""
     a: Trace
     b: Trace
     variables: tuple[VariablePair, ...]
@@ -69,8 +72,8 @@ class Finding:
     pairing: StepPairing | None = None
     """Match table of the divergence's step; None for `own` ones (phase data, init)."""
     cut: Match | None = None
-    """Forward and loss: the last pair of equal observations, which both frontier observations consume directly. A different
-    variable read next to it is no cut."""
+    """Forward and loss: the last pair of equal observations, which both frontier observations consume directly. A
+    different variable read next to it is no cut."""
     cuts: tuple[Match, ...] = ()
     """Every pair of equal, informative observations consumed somewhere behind the cut, the nearest first."""
     a_bad: tuple[int, ...] = ()
@@ -81,8 +84,8 @@ class Finding:
     also: tuple[VariablePair, ...] = ()
     """All variables that diverge in the same way at this step, first included."""
     kind: str = ""
-    """How it was told, where the comparison knows: missing-gradient, never-moves, absent (a layer or term on one side only);
-    in `own`: data-shuffle, data-scale, data-dropped-batch, data-batch-size, init-distribution; else ""."""
+    """How it was told, where the comparison knows: missing-gradient, never-moves, absent (a layer or term on one side
+    only); in `own`: data-shuffle, data-scale, data-dropped-batch, data-batch-size, init-distribution; else ""."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """Measured constants that belong to `kind` (scale, offset, batch sizes, standard deviations)."""
 

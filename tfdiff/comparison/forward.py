@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 SQUASHING = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
 NEAR = 0.05
-"""Largest error at which the outputs of one weight are still taken for the same tensor with something slightly different."""
+"""Largest error at which the outputs of one weight are still taken for the same tensor with something slightly
+different."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _near_roots(runs: Runs, view: StepView) -> tuple[int, int] | None:
         others = outputs.get(pair.b, []) if pair is not None else []
         if len(others) != 1:
             continue
-        error = observation_error(view.a.block, index, view.b.block, others[0])
+        error = observation_error(view.a.block, index, view.b.block, others[0], exact=False)
         if view.tolerances.forward < error < NEAR:
             return index, others[0]
     return None
@@ -109,13 +110,16 @@ def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int | No
     places: list[Place | None] = []
     for graph, index in ((view.a, a), (view.b, b)):
         places.append(place_of(graph.observations[index]) if index is not None else None)
-    words = [describe(graph, i) if i is not None else "nothing" for graph, i in ((view.a, located.a), (view.b, located.b))]
+    words = [
+        describe(graph, i) if i is not None else "nothing" for graph, i in ((view.a, located.a), (view.b, located.b))
+    ]
+    phase = _phase(view, located)
     divergence = Divergence(
         step=view.step,
-        phase=_phase(view, located),
+        phase=phase,
         a=places[0],
         b=places[1],
-        error=located.error,
+        error=located.error if located.comparable or phase != "loss" else loss_error(view),
         tolerance=view.tolerances.forward,
         summary=f"a: {words[0]}; b: {words[1]}",
         a_index=a,
@@ -136,7 +140,9 @@ def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int | No
 
 
 def _phase(view: StepView, located: Located) -> Phase:
-    """Loss where both sides part in the loss, or where one squashes the logits that the other's cross-entropy takes raw."""
+    """Loss where both sides part in the loss, or where one squashes the logits that the other's cross-entropy takes
+    raw.
+    """
     sides = [(graph, index) for graph, index in ((view.a, located.a), (view.b, located.b)) if index is not None]
     inside = [index in graph.loss_part or index in graph.labels for graph, index in sides]
     if all(inside):
@@ -165,7 +171,9 @@ def pairing_of(view: StepView, matching: Matching, more: tuple[Match, ...] = ())
 
 
 def penalty_finding(runs: Runs, view: StepView, matching: Matching) -> Finding | None:
-    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass does."""
+    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass
+    does.
+    """
     a, b = _penalties(view.a), _penalties(view.b)
     total_a, total_b = (sum(g.observations[i].stats.mean for i in terms) for g, terms in ((view.a, a), (view.b, b)))
     scale = max(abs(total_a), abs(total_b))

@@ -1,8 +1,9 @@
-"""The forward pass of one recorded step as a graph: what leads to the loss, what depends on the batch, what is the loss."""
+"""The forward pass of one recorded step as a graph: what leads to the loss, what depends on the batch, what is the
+loss.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tfdiff.model import Observation, Site
     from tfdiff.trace.block import Block
 
@@ -30,7 +33,8 @@ class StepGraph:
     target: int | None
     """The observation with role "loss", None where the step has no gradient call."""
     loss: int | None
-    """The activation that is the loss (`target` itself where the op is not known); without a gradient call the last output."""
+    """The activation that is the loss (`target` itself where the op is not known); without a gradient call the last
+    output."""
 
     @cached_property
     def observations(self) -> tuple[Observation, ...]:
@@ -106,10 +110,12 @@ class StepGraph:
         reached: set[int] = set()
         for index in self.order:
             seen = self.observations[index]
-            if seen.site.role in PARAMETERS:
-                reached.add(index)
-            elif index not in self.data and any(
-                operand in reached and self.observations[operand].size == seen.size > 1 for operand in self.operands(index)
+            if seen.site.role in PARAMETERS or (
+                index not in self.data
+                and any(
+                    operand in reached and self.observations[operand].size == seen.size > 1
+                    for operand in self.operands(index)
+                )
             ):
                 reached.add(index)
         return frozenset(reached)
@@ -148,10 +154,12 @@ class StepGraph:
 
     @cached_property
     def loss_part(self) -> frozenset[int]:
-        """Ops of the loss: behind the labels, penalties on the weights, and what the same line or call computes before."""
+        """Ops of the loss: behind the labels, penalties on the weights, and what the same line or call computes
+        before.
+        """
         if not self.members:
             return frozenset()
-        core = self._flow(lambda seen: seen.index in self.labels, lambda index, fed: fed) or self._unlabelled_loss()
+        core = self._flow(lambda seen: seen.index in self.labels, lambda _, fed: fed) or self._unlabelled_loss()
         lines = {self._line(self.observations[index].site) for index in core if self.operands(index)}
         part = set(core)
         for index in reversed(self.order):
@@ -165,13 +173,15 @@ class StepGraph:
         return frozenset(part)
 
     def _unlabelled_loss(self) -> frozenset[int]:
-        """Without labels (a GAN's ones and zeros): from the first cross-entropy, or from the first op behind the layers."""
+        """Without labels (a GAN's ones and zeros): from the first cross-entropy, or from the first op behind the
+        layers.
+        """
         behind = [index for index in self.order if index in self.data | self.noise and index not in self.before_weights]
         behind = [index for index in behind if index not in self.weighted]
         starts = {index for index in behind if says_cross_entropy(self.observations[index].site)}
         if not starts and any(self.observations[index].site.layer for index in self.order):
             starts = {index for index in behind if self.observations[index].site.layer is None}
-        return self._flow(lambda seen: seen.index in starts, lambda index, fed: fed)
+        return self._flow(lambda seen: seen.index in starts, lambda _, fed: fed)
 
     @staticmethod
     def _line(site: Site) -> tuple[str | None, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,13 @@ from tfdiff.comparison.tolerance import CEILING, GROWTH
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tfdiff.comparison.findings import Match
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs, StepView
+    from tfdiff.model import Observation
 
 ROUNDS = 6
 """How often the tolerance is raised to follow an error that grows without being introduced anywhere."""
@@ -46,10 +48,14 @@ class Located:
     matching: Matching
     error: float
     """Between the two frontier tensors, or, where these have different sizes, between the nearest comparable ones."""
+    comparable: bool
+    """Whether the two frontier tensors have the same size."""
 
 
 def locate(runs: Runs, view: StepView, a_root: int, b_root: int) -> Located | None:
-    """Find where the paths to the two roots part; None when the difference grows from rounding and is introduced nowhere."""
+    """Find where the paths to the two roots part; None when the difference grows from rounding and is introduced
+    nowhere.
+    """
     tolerance = view.tolerances.forward
     for _ in range(ROUNDS):
         matching = match_forward(runs, view, tolerance)
@@ -88,6 +94,10 @@ def _may_begin(graph: StepGraph, index: int, root: int) -> bool:
         return True
     if not is_float(seen) or seen.site.role != "activation" or index not in graph.data | graph.noise:
         return False
+    return _tells(seen)
+
+
+def _tells(seen: Observation) -> bool:
     return seen.size < MIN_ELEMENTS or not is_mask(seen)
 
 
@@ -110,7 +120,9 @@ def _join(view: StepView, a_side: Side, b_side: Side, matching: Matching) -> Loc
         chosen = _unjoined(view, a_side, b_side, matching)
     a, b, cut = chosen
     cuts = _cuts(view, a_side, matching, cut)
-    return Located(a, b, cut, cuts, a_side, b_side, matching, _error(view, a, b))
+    sizes = [graph.observations[i].size for graph, i in ((view.a, a), (view.b, b)) if i is not None]
+    comparable = len(sizes) == 2 and sizes[0] == sizes[1]
+    return Located(a, b, cut, cuts, a_side, b_side, matching, _error(view, a, b), comparable)
 
 
 def _ranked(graph: StepGraph, frontier: tuple[int, ...], matched: Iterable[int]) -> list[int]:
@@ -169,6 +181,6 @@ def _error(view: StepView, a: int | None, b: int | None) -> float:
     for i in view.a.order:
         for j in view.b.order if i >= a else ():
             alike = first[i].shape == second[j].shape and is_float(first[i]) and is_float(second[j])
-            if j >= b and alike and i in view.a.data and j in view.b.data and not is_mask(first[i]):
+            if j >= b and alike and i in view.a.data and j in view.b.data and _tells(first[i]):
                 return observation_error(view.a.block, i, view.b.block, j)
     return 1.0

@@ -11,7 +11,7 @@ from tfdiff.comparison.metrics import pair_error, pair_order
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_informative, value_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.runs import Runs, StepView
@@ -21,22 +21,34 @@ VALUE_ROLES = frozenset({"activation", "input", "noise"})
 
 @dataclass(frozen=True)
 class Matching:
-    """Equal observations of one step: every B candidate of each A observation, the best first, and the other way round."""
+    """Equal observations of one step: every B candidate of each A observation, the best first, and the other way
+    round.
+    """
 
     from_a: dict[int, tuple[Match, ...]]
     from_b: dict[int, tuple[Match, ...]]
     tolerance: float
 
-    def table(self) -> tuple[Match, ...]:
-        """One B observation for each A observation: greedily in order, each of B once where there is a choice."""
+    def table(
+        self, cost: Callable[[Match], tuple[float, ...]] | None = None, *, once: bool = False
+    ) -> tuple[Match, ...]:
+        """One B observation for each A observation, each of B once where there is a choice; the cheapest pairs go
+        first.
+
+        Without `cost` the order of the candidates decides (equal op and shape, nearest place). With `once`,
+        observations of A whose counterparts are all taken are left out.
+        """
+        ranked = [(rank, match) for index in sorted(self.from_a) for rank, match in enumerate(self.from_a[index])]
+        ranked.sort(key=lambda entry: (cost(entry[1]) if cost else (), entry[0], entry[1].a))
+        chosen: dict[int, Match] = {}
         taken: set[int] = set()
-        rows = []
-        for index in sorted(self.from_a):
-            candidates = self.from_a[index]
-            chosen = next((match for match in candidates if match.b not in taken), candidates[0])
-            taken.add(chosen.b)
-            rows.append(chosen)
-        return tuple(rows)
+        for _, match in ranked:
+            if match.a not in chosen and match.b not in taken:
+                chosen[match.a] = match
+                taken.add(match.b)
+        for index, candidates in () if once else self.from_a.items():
+            chosen.setdefault(index, candidates[0])
+        return tuple(chosen[index] for index in sorted(chosen))
 
 
 def match_forward(runs: Runs, view: StepView, tolerance: float) -> Matching:
@@ -63,7 +75,9 @@ def _same_role(graph: StepGraph, role: str) -> list[int]:
 
 
 def _telling(graph: StepGraph) -> list[int]:
-    """Activations whose value identifies them: informative tensors, and small ones with a fraction that depend on the batch."""
+    """Activations whose value identifies them: informative tensors, and small ones with a fraction that depend on the
+    batch.
+    """
     return [
         seen.index
         for seen in graph.observations

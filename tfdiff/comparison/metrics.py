@@ -49,16 +49,20 @@ def layout_error(a: Array, b: Array, permutation: tuple[int, ...] | None = None)
     return float("inf") if turned is None else relative_error(a, turned)
 
 
-def observation_error(a: Block, i: int, b: Block, j: int, permutation: tuple[int, ...] | None = None) -> float:
-    """Relative error between observation `i` of `a` and `j` of `b`.
+def observation_error(
+    a: Block, i: int, b: Block, j: int, permutation: tuple[int, ...] | None = None, *, exact: bool = True
+) -> float:
+    """Relative error between observation `i` of `a` and `j` of `b`; not `exact`: from sketches, without reading arrays.
 
-    Infinite where sizes differ or NaN/Inf stand on one side only. A permuted tensor of which only a sketch was kept is judged
-    by its norm (sketches depend on the order of the elements).
+    Infinite where sizes differ or NaN/Inf stand on one side only. A permuted tensor of which only a sketch was kept is
+    judged by its norm (sketches depend on the order of the elements).
     """
     first, second = a.observations[i], b.observations[j]
     if first.size != second.size:
         return float("inf")
-    if first.stored and second.stored and first.size <= MAX_EXACT:
+    if first.size == 1 and not (first.stats.nans or first.stats.infs or second.stats.nans or second.stats.infs):
+        return relative_error(np.array(first.stats.mean), np.array(second.stats.mean))
+    if exact and first.stored and second.stored and first.size <= MAX_EXACT:
         return layout_error(a.array(i), b.array(j), permutation)
     if (first.stats.nans, first.stats.infs) != (second.stats.nans, second.stats.infs):
         return float("inf")

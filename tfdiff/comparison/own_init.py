@@ -26,7 +26,9 @@ MIN_SAMPLE = 8
 
 
 def init_findings(runs: Runs) -> list[Finding]:
-    """One finding for all pairs whose own initial values are of different kinds, the first variable naming the place."""
+    """One finding for all pairs whose own initial values are of different kinds, the first variable naming the
+    place.
+    """
     own = runs.b.own_initial()
     block_b = own if own.observations else runs.b.initial()
     a_values, b_values = _values(runs.a.initial()), _values(block_b)
@@ -69,7 +71,8 @@ def _values(block: Block) -> dict[int, Array]:
 
 
 def compare_samples(a: Array, b: Array) -> tuple[str, float, dict[str, Any]] | None:
-    """What tells two samples of initial values apart, the error, and the numbers; None where both may be one initializer's.
+    """What tells two samples of initial values apart, the error, and the numbers; None where both may be one
+    initializer's.
 
     Constants are told by their value, spreads by their ratio, shapes by the two-sample Kolmogorov-Smirnov test.
     """

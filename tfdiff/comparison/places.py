@@ -56,11 +56,9 @@ def _operand(graph: StepGraph, index: int) -> str:
         return "mask"
     if index in graph.labels:
         return "label"
-    if seen.site.role == "noise":
-        return "noise"
-    if index not in graph.data and seen.size == 1:
+    if index in graph.data:
+        return "."
+    if seen.size == 1:
         return f"{seen.stats.mean:.5g}"
-    if index not in graph.data and seen.site.variable is not None:
-        variable = graph.block.observations[index].site
-        return "weight" if variable.role == "weight" else "state"
-    return "." if index in graph.data | graph.noise else f"constant{list(seen.shape)}"
+    fixed = seen.site.role if seen.site.role in ("noise", "weight", "state") else f"constant{list(seen.shape)}"
+    return "." if index in graph.noise and fixed != "noise" else fixed

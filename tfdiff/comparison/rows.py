@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,13 +16,16 @@ from tfdiff.pairing.distance import sketch_errors
 from tfdiff.pairing.sites import value_pairs
 
 if TYPE_CHECKING:
-    from tfdiff.comparison.findings import Finding
+    from collections.abc import Callable, Sequence
+
+    from tfdiff.comparison.findings import Finding, Match
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.runs import Runs
     from tfdiff.comparison.steps import StepsResult
     from tfdiff.comparison.tolerance import Tolerances
     from tfdiff.model import Observation, Phase, Site, Status
     from tfdiff.trace.block import Block
+    from tfdiff.trace.reader import Trace
 
 MAX_ALIGNED = 400
 """Unpaired sites behind the divergence that are aligned by structure (the alignment is quadratic)."""
@@ -49,7 +51,13 @@ def build_rows(runs: Runs, result: StepsResult) -> tuple[Row, ...]:
     graphs = view_step(runs, 0)
     view = StepView(0, *graphs, result.tolerances[0])
     matching = result.matching or match_forward(runs, view, view.tolerances.forward)
-    rows = [*_forward_rows(runs, view, matching), *_loss_rows(view), *_variable_rows(runs, view), *_slot_rows(view)]
+    forced = _frontiers(runs, result)
+    rows = [
+        *_forward_rows(runs, view, matching, forced),
+        *_loss_rows(view),
+        *_variable_rows(runs, view),
+        *_slot_rows(view),
+    ]
     rows += _late_rows(runs, rows)
     rows.sort(key=lambda row: (PHASES.index(row.phase), row.place))
     cells: list[list[Cell]] = [[] for _ in rows]
@@ -58,46 +66,102 @@ def build_rows(runs: Runs, result: StepsResult) -> tuple[Row, ...]:
         for line, cell in zip(cells, _cells(runs, rows, step, result.tolerances[step], at_step), strict=True):
             line.append(cell)
     return tuple(
-        Row(row.phase, row.a, row.b, _name(row.a), _name(row.b), row.evidence, tuple(line))
+        Row(row.phase, row.a, row.b, _name(runs.a, row.a), _name(runs.b, row.b), row.evidence, tuple(line))
         for row, line in zip(rows, cells, strict=True)
     )
 
 
-def _name(site: Site | None) -> str:
+def _name(trace: Trace, site: Site | None) -> str:
+    """What a person calls the place: the variable for weights, gradients and states, else layer or call, and inner
+    ops.
+    """
     if site is None:
         return ""
+    variable = trace.variables.get(site.variable) if site.variable is not None else None
+    if variable is not None:
+        return f"{variable.name} {site.role}" if "gradient" in site.role else variable.name
     return site.name if site.boundary or not site.op or site.op in site.name else f"{site.name} {site.op}"
 
 
-def _shown(graph: StepGraph) -> list[Observation]:
-    """Forward observations with a row of their own: batch inputs and boundary outputs that lead to the loss."""
-    roles = ("input", "activation", "noise")
-    return [
-        graph.observations[index]
-        for index in graph.order
-        if index != graph.loss and graph.observations[index].site.role in roles and graph.observations[index].site.boundary
-        or graph.observations[index].site.role == "input"
-    ]
+def _frontiers(runs: Runs, result: StepsResult) -> set[tuple[int, int]]:
+    """Pairs of site ids at which the forward passes part: they have a row, whatever they are."""
+    found = set()
+    for finding in result.findings:
+        divergence = finding.divergence
+        if (
+            divergence.phase in ("forward", "loss")
+            and divergence.a_index is not None
+            and divergence.b_index is not None
+        ):
+            blocks = runs.a.step(divergence.step), runs.b.step(divergence.step)
+            sites = [
+                block.observations[index].site.id
+                for block, index in zip(blocks, (divergence.a_index, divergence.b_index), strict=True)
+            ]
+            found.add((sites[0], sites[1]))
+    return found
 
 
-def _forward_rows(runs: Runs, view: StepView, matching: Matching) -> list[SiteRow]:
+def _shown(graph: StepGraph, forced: set[int]) -> dict[int, Observation]:
+    """Forward observations with a row of their own: batch inputs, boundary outputs that lead to the loss, frontier
+    ops.
+    """
+    found = {}
+    for index in graph.order:
+        site = graph.observations[index].site
+        boundary = site.boundary and site.role in ("activation", "noise") and index != graph.loss
+        if boundary or site.role == "input" or site.id in forced:
+            found[index] = graph.observations[index]
+    return found
+
+
+def _forward_rows(runs: Runs, view: StepView, matching: Matching, forced: set[tuple[int, int]]) -> list[SiteRow]:
     """Equal pairs of which a side is a boundary, then what is left, aligned in order."""
-    shown_a, shown_b = ({seen.index: seen for seen in _shown(graph)} for graph in (view.a, view.b))
+    shown_a = _shown(view.a, {a for a, _ in forced})
+    shown_b = _shown(view.b, {b for _, b in forced})
     rows: list[SiteRow] = []
     used_a: set[int] = set()
     used_b: set[int] = set()
-    for match in matching.table():
+    for match in matching.table(_cost(runs, view), once=True):
         first, second = view.a.observations[match.a], view.b.observations[match.b]
-        roles = {first.site.role, second.site.role}
-        if match.b in used_b or not roles & {"input", "activation", "noise"} or view.a.loss == match.a:
+        telling = {first.site.role, second.site.role} & {"input", "activation", "noise"}
+        if match.b in used_b or not telling or view.a.loss == match.a:
             continue
         if match.a in shown_a or (match.b in shown_b and match.a in view.a.members):
             used_a.add(match.a)
             used_b.add(match.b)
-            rows.append(SiteRow(_phase(view.a, first), first.site, second.site, match.evidence, match.permutation, match.a))
+            order = match.permutation
+            rows.append(SiteRow(_phase(view.a, first), first.site, second.site, match.evidence, order, match.a))
     rest_a = [seen for index, seen in shown_a.items() if index not in used_a]
     rest_b = [seen for index, seen in shown_b.items() if index not in used_b and index not in matching.from_b]
-    return rows + _structure_rows(runs, view, rest_a, rest_b)
+    return rows + _structure_rows(runs, view, rest_a, rest_b, forced)
+
+
+def _cost(runs: Runs, view: StepView) -> Callable[[Match], tuple[float, ...]]:
+    """Which of several equal candidates is the same thing: still equal in step 1, same op, both boundaries."""
+    later: dict[tuple[int, int], float] = {}
+    if runs.compared > 1:
+        a, b = runs.a.step(1), runs.b.step(1)
+        places = [{seen.site.id: seen.index for seen in reversed(block.observations)} for block in (a, b)]
+    else:
+        places = []
+
+    def error(first: Observation, second: Observation) -> float:
+        key = (first.site.id, second.site.id)
+        if key not in later and places:
+            i, j = places[0].get(key[0]), places[1].get(key[1])
+            known = i is not None and j is not None
+            later[key] = (
+                observation_error(a, i, b, j, exact=False) if known and i is not None and j is not None else 0.0
+            )
+        return later.get(key, 0.0)
+
+    def cost(match: Match) -> tuple[float, ...]:
+        first, second = view.a.observations[match.a], view.b.observations[match.b]
+        grown = match.permutation is None and error(first, second) > view.tolerances.forward
+        return (grown, first.site.op != second.site.op, first.site.boundary != second.site.boundary)
+
+    return cost
 
 
 def _phase(graph: StepGraph, seen: Observation) -> Phase:
@@ -107,20 +171,26 @@ def _phase(graph: StepGraph, seen: Observation) -> Phase:
 
 
 def _structure_rows(
-    runs: Runs, view: StepView, rest_a: list[Observation], rest_b: list[Observation]
+    runs: Runs, view: StepView, rest_a: list[Observation], rest_b: list[Observation], forced: set[tuple[int, int]]
 ) -> list[SiteRow]:
     """Pair by shape, op type and the weights used, in order; what is left over has a row without a counterpart."""
     a, b = rest_a[:MAX_ALIGNED], rest_b[:MAX_ALIGNED]
-    scores = np.array([[_likeness(runs, view, x, y) for y in b] for x in a], np.float64).reshape(len(a), len(b))
+    scores = np.array(
+        [[100.0 * ((x.site.id, y.site.id) in forced) + _likeness(runs, view, x, y) for y in b] for x in a], np.float64
+    ).reshape(len(a), len(b))
     pairs = dict(align(scores)) if scores.size else {}
     rows = [
         SiteRow(_phase(view.a, a[i]), a[i].site, b[j].site, "structure", None, a[i].index) for i, j in pairs.items()
     ]
     taken = set(pairs.values())
     scale = len(view.a.observations) / max(len(view.b.observations), 1)
-    rows += [SiteRow(_phase(view.a, x), x.site, None, "", None, x.index) for i, x in enumerate(rest_a) if i not in pairs]
     rows += [
-        SiteRow(_phase(view.b, y), None, y.site, "", None, y.index * scale) for j, y in enumerate(rest_b) if j not in taken
+        SiteRow(_phase(view.a, x), x.site, None, "", None, x.index) for i, x in enumerate(rest_a) if i not in pairs
+    ]
+    rows += [
+        SiteRow(_phase(view.b, y), None, y.site, "", None, y.index * scale)
+        for j, y in enumerate(rest_b)
+        if j not in taken
     ]
     return rows
 
@@ -147,6 +217,8 @@ def _variable_rows(runs: Runs, view: StepView) -> list[SiteRow]:
     partner = {pair.b: pair for pair in runs.pairs}
     for role in (*BY_VARIABLE, *SNAPSHOTS):
         a, b = (_sites_of(graph.block, role) for graph in (view.a, view.b))
+        if role == "applied gradient" and not (a and b):
+            continue  # a hand-written update hands nothing to an optimizer
         for place, (variable, site) in enumerate(a.items()):
             pair = runs.by_a.get(variable)
             other = b.get(pair.b) if pair else None
@@ -175,7 +247,10 @@ def _sites_of(block: Block, role: str) -> dict[int, Site]:
 
 def _slot_rows(view: StepView) -> list[SiteRow]:
     """Slots pair by value (their names and numbers differ between optimizers)."""
-    a, b = ([seen for seen in graph.observations if seen.site.role == "slot" and seen.size > 1] for graph in (view.a, view.b))
+    a, b = (
+        [seen for seen in graph.observations if seen.site.role == "slot" and seen.size > 1]
+        for graph in (view.a, view.b)
+    )
     pairs = value_pairs(
         view.a.block, view.b.block, [x.index for x in a], [y.index for y in b], view.tolerances.gradient
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.comparison.graph import StepGraph, build_graph
+from tfdiff.comparison.graph import PARAMETERS, StepGraph, build_graph
 from tfdiff.comparison.metrics import pair_values
 from tfdiff.pairing.variables import VariablePair, pair_from_json, pair_variables, variable_uses
 
@@ -33,6 +33,10 @@ class Runs:
     a: Trace
     b: Trace
     pairs: tuple[VariablePair, ...]
+    _known: dict[tuple[int, int], tuple[Array, Array] | None] = field(default_factory=dict, repr=False)
+    """Values by A's variable and step: those after one step are those before the next."""
+    _reads: dict[tuple[bool, int], dict[int, int]] = field(default_factory=dict, repr=False)
+    """By side (A's is True) and step: where the forward pass first reads each variable."""
 
     @property
     def compared(self) -> int:
@@ -53,15 +57,48 @@ class Runs:
     def states(self) -> tuple[VariablePair, ...]:
         """Pairs of state variables (moving statistics)."""
         return tuple(
-            pair for pair in self.pairs if "state" in self._kinds(pair) and not self._kinds(pair) & {"weight", *IGNORED_KINDS}
+            pair
+            for pair in self.pairs
+            if "state" in self._kinds(pair) and not self._kinds(pair) & {"weight", *IGNORED_KINDS}
         )
 
     def _kinds(self, pair: VariablePair) -> set[str]:
         return {self.a.variables[pair.a].kind, self.b.variables[pair.b].kind}
 
+    def value_after(self, trace: Trace, variable: int, step: int) -> Array | None:
+        """A variable's value after `step` (-1: before step 0).
+
+        What the next forward pass reads goes before the snapshot: a write inside a `tf.cond` may leave none.
+        """
+        if step + 1 < trace.steps:
+            block = trace.step(step + 1)
+            index = self._reads_of(trace, step + 1).get(variable)
+            if index is not None:
+                return block.array(index)
+        return trace.value_after(variable, step)
+
+    def _reads_of(self, trace: Trace, step: int) -> dict[int, int]:
+        key = (trace is self.a, step)
+        if key not in self._reads:
+            found: dict[int, int] = {}
+            for seen in trace.step(step).observations:
+                site = seen.site
+                if site.role in PARAMETERS and site.phase == "forward" and site.variable is not None and seen.stored:
+                    found.setdefault(site.variable, seen.index)
+            self._reads[key] = found
+        return self._reads[key]
+
     def values(self, pair: VariablePair, step: int) -> tuple[Array, Array] | None:
         """Both values after `step` (-1: before step 0) in A's layout, None where a side has none or sizes differ."""
-        first, second = self.a.value_after(pair.a, step), self.b.value_after(pair.b, step)
+        key = (pair.a, step)
+        if key not in self._known:
+            for old in [known for known in self._known if not step - 1 <= known[1] <= step + 1]:
+                del self._known[old]
+            self._known[key] = self._read(pair, step)
+        return self._known[key]
+
+    def _read(self, pair: VariablePair, step: int) -> tuple[Array, Array] | None:
+        first, second = self.value_after(self.a, pair.a, step), self.value_after(self.b, pair.b, step)
         if first is None or second is None:
             return None
         turned = pair_values(pair, second, first.shape)

@@ -1,4 +1,6 @@
-"""Variables that training moves without a gradient (moving statistics): their change over a step, and ones that never move."""
+"""Variables that training moves without a gradient (moving statistics): their change over a step, and ones that never
+move.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,9 @@ def state_findings(
 ) -> list[Finding]:
     """State variables whose change over the step differs although what they are computed from agrees.
 
-    `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and so are
-    those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded` holds A's
-    variables that were reported before.
+    `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and
+    so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded`
+    holds A's variables that were reported before.
     """
     found: list[tuple[VariablePair, float, float, tuple[float, float]]] = []
     for pair in runs.states:
@@ -46,18 +48,20 @@ def state_findings(
     still = [entry for entry in found if 0.0 in entry[3]]
     moving = [entry for entry in found if entry not in still]
     return [
-        _finding(runs, view, matching, group, "never-moves" if group is still else "") for group in (moving, still) if group
+        _finding(runs, view, matching, group, "never-moves" if group is still else "")
+        for group in (moving, still)
+        if group
     ]
 
 
-def _change(
-    runs: Runs, view: StepView, pair: VariablePair
-) -> tuple[float, float, tuple[float, float]] | None:
+def _change(runs: Runs, view: StepView, pair: VariablePair) -> tuple[float, float, tuple[float, float]] | None:
     """Error and tolerance of the change over the step, and the norms of both sides' changes."""
     before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
     if before is None or after is None or "float" not in str(after[0].dtype):
         return None
-    a, b = (np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True))
+    a, b = (
+        np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True)
+    )
     norms = norm(a), norm(b)
     if max(norms) == 0.0:
         return None
@@ -134,7 +138,9 @@ def _finding(
 
 
 def state_place(trace: Trace, graph: StepGraph, variable: int, step: int, site: Observation | None) -> Place:
-    """Where the state is written; on a side that never writes it the variable's layer or line, else the training call."""
+    """Where the state is written; on a side that never writes it the variable's layer or line, else the training
+    call.
+    """
     if site is not None:
         return place_of(site)
     known = trace.variables[variable]

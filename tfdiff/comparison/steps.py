@@ -9,6 +9,7 @@ from tfdiff.comparison.backward import backward_findings, gradients
 from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
+from tfdiff.comparison.own_data import BatchWatch
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.tolerance import Tolerances, step_tolerances
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
 
+DRIFT_LIMIT = 1e-2
+"""Drift of the weights from which on every tolerance is at its ceiling: later steps cannot be judged."""
 ENDING = frozenset({"forward", "loss", "backward", "update"})
 """After a divergence in one of these phases the weights differ: later steps carry it."""
 
@@ -32,14 +35,18 @@ class StepsResult:
     """In causal order."""
     ended: int | None = None
     """Step after which everything is carried, None where the runs agree to the end."""
+    drifted: int | None = None
+    """Step before which rounding had grown so far that it and the later ones were not judged."""
     tolerances: list[Tolerances] = field(default_factory=list)
-    """Per compared step; those behind `ended` are the last ones."""
+    """Per compared step; behind `ended` that step's."""
     matching: Matching | None = None
     """Of step 0, for the rows."""
     start_error: float = 0.0
     """Largest relative difference of a paired weight before step 0."""
     noise: set[int] = field(default_factory=set)
     """A's variables whose true gradient is zero."""
+    batches: BatchWatch = field(default_factory=BatchWatch)
+    """Whether both were fed the same."""
 
 
 def judge_steps(runs: Runs) -> StepsResult:
@@ -48,14 +55,20 @@ def judge_steps(runs: Runs) -> StepsResult:
     history = UpdateHistory()
     states: set[int] = set()
     for step in range(runs.compared):
+        result.batches.take(runs.a.step(step), runs.b.step(step))
+        if result.ended is not None:
+            result.tolerances.append(result.tolerances[-1])
+            continue
         drift = _drift(runs, step, history.noise)
         if step == 0:
             result.start_error = drift
+        elif drift > DRIFT_LIMIT:
+            result.ended, result.drifted = step - 1, step
+            result.tolerances.append(result.tolerances[-1])
+            continue
         graphs = view_step(runs, step)
         view = StepView(step, *graphs, step_tolerances(*graphs, drift))
         result.tolerances.append(view.tolerances)
-        if result.ended is not None:
-            continue
         found = _judge_step(runs, view, history, states, result)
         for finding in found:
             if finding.divergence.phase == "state":

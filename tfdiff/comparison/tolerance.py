@@ -1,8 +1,9 @@
 """From which error on two tensors count as different. Analytic: nothing here is measured on the traces but the drift.
 
-Two programs that compute the same in another order differ by a few units in the last place per op; what was seen between
-equivalent programs of the cases is 1e-7 to 4e-6 in outputs, 1e-5 to 1e-4 behind a fused batch normalization. The drift is
-the largest relative difference among the shared weights at the start of the step; it may grow by `GROWTH` in one step.
+Two programs that compute the same in another order differ by a few units in the last place per op; what was seen
+between equivalent programs of the cases is 1e-7 to 4e-6 in outputs, 1e-5 to 1e-4 behind a fused batch normalization.
+The drift is the largest relative difference among the shared weights at the start of the step; it may grow by `GROWTH`
+in one step.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 TRUSTED = 1e-3
-"""Elements whose gradients agree this well: the others are near zero, and an adaptive optimizer magnifies their rounding."""
+"""Elements whose gradients agree this well: the others are near zero, and an adaptive optimizer magnifies their
+rounding."""
 ROUNDING_UNITS = 4.0
 
 
@@ -108,7 +109,9 @@ def _measure(
     gradient: Gradient | None,
     history: UpdateHistory,
 ) -> Update:
-    a, b = (np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True))
+    a, b = (
+        np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True)
+    )
     x, y = a, b
     mask = history.trusted.get(pair.a)
     if mask is not None and mask.shape == a.shape and mask.any():
@@ -238,9 +241,7 @@ def _writing_sites(runs: Runs, view: StepView, update: Update) -> tuple[Observat
     return lonely(a, b), lonely(b, a)
 
 
-def _written(
-    block: Block, variable: int, before: Array, pair: VariablePair | None
-) -> list[tuple[Observation, Array]]:
+def _written(block: Block, variable: int, before: Array, pair: VariablePair | None) -> list[tuple[Observation, Array]]:
     """A variable's value after each of its writes in one step."""
     value = np.asarray(before, np.float64)
     values = []
@@ -258,12 +259,29 @@ def _written(
 
 
 def _place(trace: Trace, graph: StepGraph, variable: int, step: int, site: Observation | None) -> Place:
-    """The write's place; an optimizer's own writes are where the optimizer was made."""
+    """The write's place; an optimizer's own writes are where the optimizer was made.
+
+    Without a recorded write: the optimizer, else the line that takes the gradient up (into an accumulator), else the
+    line that asks for the gradients.
+    """
     source, called = optimizer_lines(trace, step)
     if site is not None:
         place = place_of(site)
         return Place(place.layer, place.site, place.source or source or called, place.called or called, place.op)
     known = trace.variables[variable]
-    target = graph.observations[graph.target].site if graph.target is not None else None
-    fallback = target.source or target.called if target else None
-    return Place(layer_name(known.layer), known.name, source or called or known.source or fallback, called)
+    if source is None and called is None:
+        taken = _taken_up(graph, variable)
+        if taken is not None:
+            return place_of(taken)
+        source = known.source
+    return Place(layer_name(known.layer), known.name, source or called, called)
+
+
+def _taken_up(graph: StepGraph, variable: int) -> Observation | None:
+    """The first write that takes the variable's gradient, else the gradient itself."""
+    gradient = next(iter(of_variable(graph.block, "weight gradient").get(variable, [])), None)
+    if gradient is None:
+        return None
+    producers = {index for index in gradient.inputs if index >= 0} | {gradient.index}
+    writes = (seen for seen in graph.observations if seen.site.role == "assign" and producers & set(seen.inputs))
+    return next(writes, gradient)

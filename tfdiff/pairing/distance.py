@@ -18,9 +18,9 @@ SCALE_FLOOR = float(np.finfo(np.float32).tiny)
 def relative_error(a: Array, b: Array) -> float:
     """Return ||a - b|| / max(||a||, ||b||) in float64, the norms being Frobenius norms.
 
-    The denominator has a floor of `SCALE_FLOOR` * sqrt(number of elements), so that two tensors of denormals agree. NaN and
-    infinities at equal positions (infinities of equal sign) are left out of both norms; anywhere else they make the error
-    infinite. Shapes must be equal.
+    The denominator has a floor of `SCALE_FLOOR` * sqrt(number of elements), so that two tensors of denormals agree.
+    NaN and infinities at equal positions (infinities of equal sign) are left out of both norms; anywhere else they
+    make the error infinite. Shapes must be equal.
 
     Raises:
         ValueError: the shapes differ.
@@ -28,12 +28,16 @@ def relative_error(a: Array, b: Array) -> float:
     if np.shape(a) != np.shape(b):
         raise ValueError(f"expected equal shapes, found {np.shape(a)} and {np.shape(b)}")
     x, y = _flat(a), _flat(b)
-    difference = np.subtract(x, y)
-    norm = float(np.sqrt(difference @ difference))
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = np.subtract(x, y)
+        norm = float(np.sqrt(difference @ difference))
     if not np.isfinite(norm):
         return _error_of_finite_rest(x, y)
-    scale = max(float(np.sqrt(x @ x)), float(np.sqrt(y @ y)), SCALE_FLOOR * max(x.size, 1) ** 0.5)
-    return norm / scale
+    return norm / max(float(np.sqrt(x @ x)), float(np.sqrt(y @ y)), _floor(x.size))
+
+
+def _floor(size: int) -> float:
+    return SCALE_FLOOR * float(max(size, 1)) ** 0.5
 
 
 def _flat(values: Array) -> npt.NDArray[np.float64]:
@@ -48,7 +52,7 @@ def _error_of_finite_rest(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
     rest_x, rest_y = x[finite], y[finite]
     with np.errstate(over="ignore"):
         norm = float(np.linalg.norm(rest_x - rest_y))
-        scale = max(float(np.linalg.norm(rest_x)), float(np.linalg.norm(rest_y)), SCALE_FLOOR * max(x.size, 1) ** 0.5)
+        scale = max(float(np.linalg.norm(rest_x)), float(np.linalg.norm(rest_y)), _floor(x.size))
     return norm / scale if np.isfinite(norm) else float("inf")
 
 
@@ -61,11 +65,11 @@ def sketch_errors(
 ) -> npt.NDArray[np.float64]:
     """Estimate the relative errors of pairs of tensors of `size` elements from their sketches.
 
-    `a` and `b` are float32[n, 256], row i of both belonging to pair i; the norms are those of the tensors. Sketches are linear,
-    so the sketch of the difference is the difference of the sketches and its norm estimates the norm of the difference.
+    `a` and `b` are float32[n, 256], row i of both belonging to pair i; the norms are those of the tensors. Sketches
+    are linear, so the sketch of the difference is the difference of the sketches and its norm estimates the norm of
+    the difference.
     """
     difference = a.astype(np.float64) - b
     norms = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-    floor = SCALE_FLOOR * max(size, 1) ** 0.5
-    errors = norms / np.maximum(np.maximum(a_norms, b_norms), floor)
+    errors = norms / np.maximum(np.maximum(a_norms, b_norms), _floor(size))
     return np.where(np.isfinite(errors), errors, np.inf)

@@ -1,14 +1,13 @@
 """Pair the tensors of two steps by their values.
 
-Under an equal start everything before the first divergence has equal values, whatever the two programs are called inside.
-Sketches find the pairs (a reshaped tensor has the same sketch); order-free statistics propose permuted ones, which the arrays
-then have to confirm.
+Under an equal start everything before the first divergence has equal values, whatever the two programs are called
+inside. Sketches find the pairs (a reshaped tensor has the same sketch); order-free statistics propose permuted ones,
+which the arrays then have to confirm.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ from tfdiff.pairing.distance import relative_error, sketch_errors
 from tfdiff.pairing.layouts import permutations_between
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tfdiff.model import Observation
     from tfdiff.trace.block import Block
 
@@ -65,7 +66,8 @@ def value_pairs(
     """Return every pair of the given observations whose values agree within `tolerance` (relative error).
 
     Shapes may differ by a reshape or by a permutation of axes; permuted ones are only looked for where nothing agrees in
-    the order of the elements. Sorted by A's index; of several candidates the one of equal op and nearest place comes first.
+    the order of the elements. Sorted by A's index; of several candidates the one of equal op and nearest place comes
+    first.
     """
     direct = _direct_pairs(a, b, a_indices, b_indices, tolerance)
     found = {pair.a for pair in direct}

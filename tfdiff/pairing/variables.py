@@ -35,26 +35,32 @@ __all__ = [
     "variable_uses",
 ]
 
-# Costs. A pair above _LIMIT is worse than leaving both alone; one strong contradiction stays below it, two do not.
-_LIMIT = 6.0
+# Costs. First what speaks against a pair by itself: from _LIMIT on it is none, however well it would fit around.
+_LIMIT = 4.0
 _OPERAND = 4.0  # a scale against a shift, a mean against a variance
 _INITIAL = 2.0  # constant on both sides, with other constants (gamma's ones against beta's zeros)
-_UPSTREAM = 2.0  # other weights before it: more than _DOWNSTREAM, so that repeated layers pair from the front
-_DOWNSTREAM = 1.0
-_OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
 _KIND = 1.0  # trained on one side only
-_NEIGHBOURS = 3.0  # the weights before it are paired with others
 _MATRIX_AS_TABLE = 1.0  # one-hot times matrix against a lookup
 _UNKNOWN_OPERAND = 0.5
 _LAYOUT = 0.5
 _DTYPE = 0.2
 _CONSUMER = 0.1
 _NAME = 0.02
+# Then what speaks for another partner.
+_UPSTREAM = 2.0  # other weights before it: more than _DOWNSTREAM, so that repeated layers pair from the front
+_DOWNSTREAM = 1.0
+_ACTIVATION = 2.5  # another nonlinearity behind it: enough to tell the values of an attention from its queries
+_SIDE = 1.5  # another side of the next product: queries against keys
+_NEIGHBOURS = 3.0  # the weights before it are paired with others
+_OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
+# What aligning a pair is worth before its cost: low enough that two good pairs beat three bad ones, never nothing.
+_WORTH = 4.0
+_LEAST_WORTH = 0.5
 _CREATION = 0.005  # created in another order, where the order of use does not tell them apart
 # Fused and written-out layers differ in whether their own variables lie before one another: one or two more or less
 # before a variable must not count as much as a share of few would have it.
 _SMOOTH = 1.0
-_NEVER = 1e9
+_UNPAIRED = 20.0  # above every sum of the others
 # Rounds of pairing again with the neighbours of the round before.
 _ROUNDS = 3
 
@@ -176,12 +182,19 @@ def _name_cost(a: str, b: str) -> float:
     return _NAME / 2 if leaf_a == leaf_b else _NAME
 
 
-def _own_cost(a: VariableUse, b: VariableUse, found: Fit, side_a: _Side, side_b: _Side) -> float:
-    """What speaks against a pair by itself, without the order and the pairs around it."""
+def _own_cost(a: VariableUse, b: VariableUse, found: Fit) -> float:
+    """What speaks against a pair by itself."""
     cost = _operand_cost(a, b) + _initial_cost(a, b) + _name_cost(a.name, b.name)
     cost += _KIND * (a.kind != b.kind) + _DTYPE * (a.dtype != b.dtype) + _DTYPE * (a.trainable != b.trainable)
     certain_layout = a.layout is not None and b.layout is not None
-    cost += 0.0 if certain_layout or a.shape == b.shape else _LAYOUT * (1 + (not found.certain))
+    return cost + (0.0 if certain_layout or a.shape == b.shape else _LAYOUT * (1 + (not found.certain)))
+
+
+def _context_cost(a: VariableUse, b: VariableUse, side_a: _Side, side_b: _Side) -> float:
+    """How differently the two lie in their networks."""
+    both = a.activations is not None and b.activations is not None
+    cost = _ACTIVATION * (both and a.activations != b.activations)
+    cost += _SIDE * (None not in (a.side, b.side) and a.side != b.side)
     cost += _UPSTREAM * (1 - _overlap(side_a.sizes(a.upstream), side_b.sizes(b.upstream)))
     down = side_a.sizes(side_a.downstream[a.index]), side_b.sizes(side_b.downstream[b.index])
     return cost + _DOWNSTREAM * (1 - _overlap(*down))
@@ -203,11 +216,13 @@ def _solve(
     rows, columns = (sorted(uses, key=lambda use: (use.order, use.index)) for uses in (a, b))
     if not rows or not columns:
         return []
-    tried = {(i, j): _fit(x, y) for i, x in enumerate(rows) for j, y in enumerate(columns)}
-    fits = {place: found for place, found in tried.items() if found is not None}
-    own = np.full((len(rows), len(columns)), _NEVER)
-    for (i, j), found in fits.items():
-        own[i, j] = _own_cost(rows[i], columns[j], found, side_a, side_b)
+    fits: dict[tuple[int, int], Fit] = {}
+    own = np.full((len(rows), len(columns)), np.inf)
+    for i, j in np.ndindex(own.shape):
+        found = fit(rows[i].shape, columns[j].shape, rows[i].layout, columns[j].layout)
+        if found is not None and (cost_alone := _own_cost(rows[i], columns[j], found)) < _LIMIT:
+            fits[i, j] = found
+            own[i, j] = cost_alone + _context_cost(rows[i], columns[j], side_a, side_b)
     chosen: list[tuple[int, int]] = []
     cost = own
     for round_number in range(_ROUNDS):
@@ -222,10 +237,6 @@ def _solve(
     return [(rows[i], columns[j], fits[i, j]) for i, j in chosen]
 
 
-def _fit(a: VariableUse, b: VariableUse) -> Fit | None:
-    return fit(a.shape, b.shape, a.layout, b.layout)
-
-
 def _ranks(uses: Sequence[VariableUse]) -> list[int]:
     """Places in the order of use, equal for those that it does not tell apart."""
     places = sorted({use.order for use in uses})
@@ -237,7 +248,7 @@ def _order_cost(cost: Matrix, row_ranks: Sequence[int], column_ranks: Sequence[i
     rows, columns = cost.shape
     places = np.abs(np.arange(rows)[:, None] / rows - np.arange(columns)[None, :] / columns)
     order: Matrix = _OFF_ORDER * (1 + places)
-    path = align(np.maximum(2 * _LIMIT - cost, 0.0))
+    path = align(np.where(np.isfinite(cost), np.maximum(_WORTH - cost, _LEAST_WORTH), 0.0))
     aligned = {(row_ranks[i], column_ranks[j]) for i, j in path}
     for i, j in np.ndindex(rows, columns):
         if (row_ranks[i], column_ranks[j]) in aligned:
@@ -248,9 +259,8 @@ def _order_cost(cost: Matrix, row_ranks: Sequence[int], column_ranks: Sequence[i
 
 
 def _assign(cost: Matrix) -> list[tuple[int, int]]:
-    # Everything from the limit on costs the same: being unpaired.
-    rows, columns = linear_sum_assignment(np.minimum(cost, _LIMIT))
-    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if cost[i, j] < _LIMIT]
+    rows, columns = linear_sum_assignment(np.minimum(cost, _UNPAIRED))
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if np.isfinite(cost[i, j])]
 
 
 def _ordinal(number: int) -> str:

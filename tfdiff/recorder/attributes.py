@@ -28,6 +28,19 @@ _FROM_SHAPES = frozenset(
 )  # fmt: skip
 
 
+_WITH_SETTINGS = frozenset(
+    {
+        "Sum", "Mean", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Reshape", "Transpose", "Tile", "Pad", "PadV2",
+        "MirrorPad", "StridedSlice", "Slice", "ExpandDims", "BroadcastTo", "Cumsum", "ReverseV2", "Roll", "Range", "Fill", "TopKV2",
+    }
+)  # fmt: skip
+
+
+def is_setting(op_type: str, position: int) -> bool:
+    """Whether this argument of the op is an axis, a shape or the like, and no data."""
+    return op_type in _WITH_SETTINGS and (position > 0 or op_type in ("Range", "Fill"))
+
+
 def useful(attrs: Any) -> dict[str, Any]:
     """The attributes of an op that shape its result, as JSON values."""
     if not attrs:

@@ -113,6 +113,8 @@ class Collector:
         entry, array = self._variables.by_handle(event.inputs[0]), to_array(event.values[0])
         if array is None:
             return
+        if entry is not None and phase == "forward" and entry.kind == "other" and entry.dtype.startswith("float"):
+            entry.kind = "weight" if entry.trainable else "state"
         role: Role = _variable_role(entry) if entry is not None else "constant"
         site = self._sites.get(role, phase, READ_OP, event.code, variable=entry.index if entry is not None else None)
         self._index[event.outputs[0]] = self._put(site, array)
@@ -188,7 +190,7 @@ def _role(event: OpEvent, array: Array, role: Role) -> Role:
     if event.type == "Const":
         return "constant"
     if event.type == LEAF:
-        return "constant" if array.ndim == 0 or (array.size <= _CONSTANT and "feed" not in event.attrs) else "input"
+        return "input" if array.ndim and (array.size > _CONSTANT or "feed" in event.attrs) else "constant"
     return role
 
 
@@ -237,9 +239,6 @@ def collect(
 def _collect_update(
     collector: Collector, pending: Pending, variables: Variables, resolve: Callable[[Token], Token]
 ) -> None:
-    for event in pending.after:
-        if event.type not in SCATTER_OPS:
-            collector.operation(event, "operation", "update")
     for event in pending.applies:
         code = Code(source=event.optimizer.get("source"), called=event.optimizer.get("called"))
         for found, handle in event.pairs:
@@ -249,7 +248,9 @@ def _collect_update(
                 found = resolve(found)  # noqa: PLW2901
             if found is not None:
                 collector.gradient(found, variables.by_handle(resolve(handle)), "applied gradient", "update", code)
-
+    for event in pending.after:
+        if event.type not in SCATTER_OPS:
+            collector.operation(event, "operation", "update")
 
 def _mark_states(pending: Pending, variables: Variables) -> None:
     for event in pending.side:

@@ -15,6 +15,7 @@ from tfdiff.recorder.stream import (
     READ_OP,
     UNKNOWN,
     ApplyEvent,
+    Backpropagated,
     Code,
     Event,
     GradientBegin,
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     Values = dict[int, deque[np.ndarray[Any, Any]]]
-    Names = dict[Token, Token]
+
+Names = dict[Token, Token]
+"""Ids of a graph's tensors and their tokens in one execution; an id without one is an eager tensor's own token."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,15 @@ class GraphGradient:
 
 
 @dataclass(slots=True)
+class GraphBackpropagated:
+    """In a backward graph: the gradient of an activation of the forward graph."""
+
+    forward: Any
+    activation: Token
+    gradient: Token
+
+
+@dataclass(slots=True)
 class GraphApply:
     """An optimizer call in a graph."""
 
@@ -88,7 +100,7 @@ class GraphApply:
     iterations_tag: int | None
 
 
-Item = GraphOp | GraphAlias | GraphCall | GradientBegin | GraphGradient | GraphApply
+Item = GraphOp | GraphAlias | GraphCall | GradientBegin | GraphGradient | GraphBackpropagated | GraphApply
 
 
 @dataclass(slots=True)
@@ -103,6 +115,9 @@ class Program:
     """Tensors that depend on a variable."""
     shapes: set[Token] = field(default_factory=set)
     """Integers computed from shapes and constants only: of no interest to anybody."""
+
+    names: Names = field(default_factory=dict)
+    """Tokens of the last execution."""
 
     def activations(self) -> list[Any]:
         """Tensors since the last gradient call whose gradients are worth asking for."""
@@ -175,13 +190,14 @@ class Programs:
         names: Names = dict(zip(function.inputs, arguments, strict=False))
         for item in function.program.items:
             self._replay_item(item, names, values, sink)
-        return [names.get(token, UNKNOWN) for token in function.outputs]
+        function.program.names = names
+        return [names.get(token, token) for token in function.outputs]
 
     def _replay_item(self, item: Item, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
         if isinstance(item, GraphOp):
             _replay_op(item, names, values, sink)
         elif isinstance(item, GraphAlias):
-            names[item.output] = names.get(item.input, UNKNOWN)
+            names[item.output] = names.get(item.input, item.input)
         elif isinstance(item, GraphCall):
             self._replay_call(item, names, values, sink)
         elif isinstance(item, GradientBegin):
@@ -193,6 +209,10 @@ class Programs:
                     [(names.get(a, UNKNOWN), names.get(g, UNKNOWN)) for a, g in item.activations],
                 )
             )
+        elif isinstance(item, GraphBackpropagated):
+            activation = self.of(item.forward).names.get(item.activation)
+            if activation is not None and item.gradient in names:
+                sink(Backpropagated(activation, names[item.gradient]))
         else:
             pairs = [(rename(g, names), names.get(v, v)) for g, v in item.pairs]
             rate, iterations = _take(values, item.rate_tag), _take(values, item.iterations_tag)
@@ -200,7 +220,7 @@ class Programs:
                 sink(ApplyEvent(item.optimizer, pairs, rate, iterations))
 
     def _replay_call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
-        arguments = [names.get(token, UNKNOWN) for token in call.inputs]
+        arguments = [names.get(token, token) for token in call.inputs]
         outputs = [t._id for t in call.op.outputs] if call.op is not None else call.outputs
         if call.op is not None and call.op.type in ("While", "StatelessWhile"):
             results = self._replay_loop(call, arguments, values, sink)
@@ -281,7 +301,7 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
     own = [_take(values, tag) for tag in item.own_tags] if item.own_tags else None
     outputs = [fresh() for _ in item.outputs]
     event = OpEvent(
-        item.type, item.code, [names.get(t, UNKNOWN) for t in item.inputs], outputs, taken, item.attrs, item.boundary,
+        item.type, item.code, [names.get(t, t) for t in item.inputs], outputs, taken, item.attrs, item.boundary,
         True, own, after,
     )
     names.update(zip(item.outputs, outputs, strict=True))

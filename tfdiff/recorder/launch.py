@@ -97,8 +97,11 @@ def _main_pass(options: RecordOptions, planned: Planned | None, seed: int | None
         complete, why, code = True, "steps recorded", 0
     finally:
         session.close(complete=complete, why=why, exit_code=code)
-    if not session.recording.output.steps and code == 0:
-        raise session.no_steps()
+    if not session.recording.output.steps:
+        error = session.no_steps()
+        if code == 0:
+            raise error
+        return code
     session.tell()
     return code
 
@@ -163,7 +166,7 @@ class _Session:
         self._imports.remove()
         recording = self.recording
         try:
-            recording.finish()
+            recording.finish(complete=complete)
         finally:
             recording.output.done = True
             self._patches.undo()

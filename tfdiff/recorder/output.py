@@ -7,6 +7,9 @@ import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from tfdiff._version import __version__
 from tfdiff.model import End, Header
 from tfdiff.trace.writer import TraceWriter
 
@@ -35,7 +38,7 @@ class Output:
         self.header = Header(
             script=options.script if options.module else options.script.replace("\\", "/").rpartition("/")[2],
             arguments=options.arguments,
-            versions={"python": platform.python_version()},
+            versions={"tfdiff": __version__, "python": platform.python_version(), "numpy": np.__version__},
             options={"steps": options.steps, "detail": options.detail, "share": sorted(options.share)},
         )
         self._noted: set[tuple[str, str]] = set()
@@ -43,6 +46,8 @@ class Output:
     def update(self, **changes: Any) -> None:
         """Change fields of the header; written with the next step."""
         self.header = dataclasses.replace(self.header, **changes)
+        versions = {name: self.header.versions[name] for name in _VERSIONS if name in self.header.versions}
+        self.header = dataclasses.replace(self.header, versions=versions)
         self._writer.header(self.header)
 
     def not_recorded(self, what: str, why: str) -> None:
@@ -102,5 +107,6 @@ class Output:
         self._writer.close()
 
 
+_VERSIONS = ("tfdiff", "python", "tensorflow", "keras", "numpy")
 _ALWAYS = 16
 """Elements up to which a tensor is kept even at `--detail sketch`: rates, losses, constants."""

@@ -99,19 +99,32 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     planned.plan.inputs = {
         k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)
     }
-    a_parts = [_parts(reference.step(k), planned.plan.inputs[k]) for k in range(reference.steps)]
-    keys = [feed_key(o) for o in batch_of(scout.step(0), fed=True)] if scout.steps else []
+    a_steps = [_parts(reference.step(k), indices) for k, indices in planned.plan.inputs.items() if indices]
     b_steps = [_by_key(scout.step(k)) for k in range(scout.steps)]
-    b_parts = [[step[key] for key in keys] for step in b_steps if all(key in step for key in keys)]
-    if not keys or not b_parts or not all(a_parts):
+    keys = next((list(step) for step in b_steps if step), [])
+    b_parts = [[step[key] for key in keys] for step in b_steps if step and all(key in step for key in keys)]
+    a_parts = [parts for parts in a_steps if len(parts) == len(a_steps[0])]
+    if not keys or not b_parts or not a_parts:
         planned.not_shared.append(("batches", "the tensors that make up a batch were not found on both sides"))
         return
-    rules = _rules(a_parts, b_parts)
+    first = _first_alike(b_parts)
+    chosen = sorted(set(first))
+    found = _rules(a_parts, [[parts[i] for i in chosen] for parts in b_parts])
+    rules = None if found is None else [found[chosen.index(i)] for i in first]
     if rules is None or any(rule is None for rule in rules):
         missing = ", ".join(f"{k[1]} output {k[3]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None)
         planned.not_shared.append(("batches", f"cannot tell which part of the reference's batch this is: {missing}"))
         return
     planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
+
+
+def _first_alike(steps: list[list[Array]]) -> list[int]:
+    """For each part the first one that is the same array in every step: some scripts hand an array over twice."""
+    count = len(steps[0])
+    return [
+        next(j for j in range(i + 1) if j == i or all(np.array_equal(step[i], step[j]) for step in steps))
+        for i in range(count)
+    ]
 
 
 def _parts(block: Block, indices: list[int]) -> list[Array]:
@@ -124,7 +137,6 @@ def _by_key(block: Block) -> dict[FeedKey, Array]:
 
 def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
     """Rules from rows that both runs met, checked by value; from shapes where they met none in common."""
-    a_parts = [parts for parts in a_parts if len(parts) == len(a_parts[0])]
     a_all = [np.concatenate([parts[i] for parts in a_parts]) for i in range(len(a_parts[0]))]
     b_all = [np.concatenate([parts[i] for parts in b_parts]) for i in range(len(b_parts[0]))]
     try:

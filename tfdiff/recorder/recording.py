@@ -15,7 +15,7 @@ import numpy as np
 from tfdiff.recorder import attributes
 from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.context import Context
-from tfdiff.recorder.graphs import GraphAlias, GraphApply, GraphCall, GraphGradient, GraphOp, Programs
+from tfdiff.recorder.graphs import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphGradient, GraphOp, Programs
 from tfdiff.recorder.script import StopRecording
 from tfdiff.recorder.steps import StepBuilder
 from tfdiff.recorder.stream import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tfdiff.recorder.share import Share
 
 CONTROL = frozenset({"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall"})
+_SETTINGS = ("iteration", "iterations", "learning_rate")
 _SKIPPED = frozenset({"Placeholder", "PlaceholderWithDefault", "NoOp", "VarHandleOp", "Assert", "_Arg", "_Retval"})
 
 
@@ -100,8 +101,10 @@ class Recording:
             if self.output.stops:
                 raise StopRecording
 
-    def finish(self) -> None:
-        """Close what is pending; nothing is recorded afterwards."""
+    def finish(self, *, complete: bool = True) -> None:
+        """Close what is pending; of a run that failed, only a step whose update had begun."""
+        if not complete and not self.builder.updated:
+            self.builder.drop()
         if self.builder.waiting and not self.output.done:
             self.builder.finish()
 
@@ -112,11 +115,12 @@ class Recording:
         if op_type.startswith("__") or op_type in _SKIPPED:
             return  # functions are replayed from their graphs
         if op_type in ALIAS_OPS and inputs and outputs:
-            self.builder.alias(outputs[0]._id, inputs[0]._id)
+            for output, tensor in zip(outputs, inputs, strict=False):
+                self.builder.alias(output._id, tensor._id)
             return
         call = self.frames.here()
         code = self.context.code(call)
-        self._leaves(inputs, code)
+        self._leaves(inputs, code, op_type)
         self._op_arguments.clear()
         if op_type == "ResourceGather":
             self._read_before_gather(inputs[0], code)
@@ -132,15 +136,15 @@ class Recording:
         self._mark_boundary(event, call)
         self.builder.add(event)
 
-    def _leaves(self, inputs: Sequence[Any], code: Code) -> None:
+    def _leaves(self, inputs: Sequence[Any], code: Code, op_type: str = "") -> None:
         """Note tensors that come from outside (arrays, constants) when they are first used."""
-        for tensor in inputs:
+        for position, tensor in enumerate(inputs):
             if not hasattr(tensor, "_id") or self.builder.knows(tensor._id) or not _numeric(tensor):
                 continue
             attrs: dict[str, Any] = {}
             own = None
             self._claim(tensor)
-            if tensor._id in self.feeds:
+            if tensor._id in self.feeds and not attributes.is_setting(op_type, position):
                 occurrence, replaced = self.feeds[tensor._id]
                 attrs["feed"] = occurrence
                 own = [replaced] if replaced is not None else None
@@ -242,22 +246,23 @@ class Recording:
         for variable in getattr(optimizer, "variables", []):
             entry = self.variables.of(variable)
             if entry is not None and entry.kind == "other":
-                entry.kind = "hyper" if not entry.shape and entry.name in ("iteration", "iterations", "learning_rate") else "slot"
+                entry.kind = "hyper" if not entry.shape and entry.name.rpartition("/")[2] in _SETTINGS else "slot"
 
     # -- traced ops ------------------------------------------------------------------------------------------------
 
-    def graph_op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], graph: Any) -> Any:
+    def graph_op(
+        self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any
+    ) -> Any:
         """An op was added to a graph; a returned list replaces its outputs."""
         if op_type in _SKIPPED or self._is_dataset_graph(graph):
             return None
         program = self.programs.of(graph)
         ids = [t._id for t in inputs]
         if op_type in CONTROL:
-            if outputs:
-                program.items.append(GraphCall(None, ids, [t._id for t in outputs], outputs[0].op))
+            program.items.append(GraphCall(None, ids, [t._id for t in outputs], graph.get_operation_by_name(name)))
             return None
         if op_type in ALIAS_OPS and inputs and outputs:
-            program.items.append(GraphAlias(outputs[0]._id, ids[0]))
+            program.items += [GraphAlias(output._id, token) for output, token in zip(outputs, ids, strict=False)]
             return None
         call = self.frames.here()
         code = self.context.code(call)
@@ -390,12 +395,20 @@ class Recording:
         self._leaves(arguments, self.context.code(self.frames.here()))
         outputs = self.programs.replay(function, [t._id for t in arguments], values, self.builder.add)
         for tensor, token in zip(results, outputs, strict=False):
-            self.builder.alias(tensor._id, token)
+            self._result(tensor, token)
         if trains:
             self.builder.reset_occurrences()
             if self.builder.updated:
                 self.builder.finish()
             self.check_stop()
+
+    def _result(self, tensor: Any, token: Token) -> None:
+        """What a function returned is what an op in it made; where that one could not be tapped, its value is seen here."""
+        if self.builder.has_value(token):
+            self.builder.alias(tensor._id, token)
+        elif _numeric(tensor):
+            code = self.context.code(self.frames.here())
+            self.builder.add(OpEvent("Result", code, [token], [tensor._id], [tensor]))
 
     # -- tapes and optimizers --------------------------------------------------------------------------------------
 
@@ -466,6 +479,16 @@ class Recording:
             item = GraphOp("Gradient", Code(), [], [tensor._id], [tag], [None])
             program.items.append(item)
             program.makers[tensor._id] = item
+
+    def backpropagated(self, op: Any, gradients: Sequence[Any], graph: Any) -> None:
+        """The backward graph of a compiled function gets the gradients of a forward op's outputs."""
+        forward, program = self.programs.of(op.graph), self.programs.of(graph)
+        for output, gradient in zip(op.outputs, gradients, strict=False):
+            maker = forward.makers.get(output._id)
+            if maker is None or not maker.boundary or output._id not in forward.dependent or not hasattr(gradient, "_id"):
+                continue
+            self._tap_result(gradient, program)
+            program.items.append(GraphBackpropagated(op.graph, output._id, gradient._id))
 
     def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> None:
         """An optimizer is handed gradients."""

@@ -8,12 +8,13 @@ import os
 import runpy
 import sys
 import traceback
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 
 class StopRecording(BaseException):
@@ -52,13 +53,14 @@ def _run_module(name: str) -> None:
 
 
 def _run_file(script: str) -> None:
-    path = Path(script)
-    sys.path[0] = str(path.resolve().parent)
-    with io.open_code(str(path.resolve())) as file:
+    path = os.path.abspath(script)  # noqa: PTH100 - as python does: absolute, links not followed
+    sys.path[0] = str(Path(path).resolve().parent)
+    with io.open_code(path) as file:
         source = file.read()
-    code = compile(source, script, "exec", dont_inherit=True)
+    code = compile(source, path, "exec", dont_inherit=True)
     main = ModuleType("__main__")
-    main.__dict__.update(__file__=script, __builtins__=builtins, __loader__=None, __spec__=None, __cached__=None)
+    loader = SourceFileLoader("__main__", path)
+    main.__dict__.update(__file__=path, __builtins__=builtins, __loader__=loader, __spec__=None, __cached__=None)
     sys.modules["__main__"] = main
     exec(code, main.__dict__)  # noqa: S102 - running the user's script is what this is for
 
@@ -86,10 +88,3 @@ def _is_ours(trace: TracebackType, ours: str) -> bool:
     name = trace.tb_frame.f_code.co_filename
     return os.path.realpath(name).startswith(ours) or name.startswith("<frozen runpy")
 
-
-def call_at_end(function: Callable[[], None]) -> None:
-    """Run `function` and let nothing it raises hide the script's own exit."""
-    try:
-        function()
-    except Exception as error:  # noqa: BLE001 - reported, never a traceback of ours over the user's
-        print(f"tfdiff: {error}", file=sys.stderr)

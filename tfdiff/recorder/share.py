@@ -97,8 +97,8 @@ class Share:
     def check(self, step: int, records: Sequence[Record]) -> None:
         """Whether the batch this step really used is the reference's."""
         plan = self._plan
-        if plan is None or step not in plan.inputs:
-            return
+        if plan is None or not plan.inputs.get(step):
+            return  # a step without a batch of its own (the generator's in a GAN)
         block = plan.reference.step(step)
         wanted = row_signatures([block.array(index) for index in plan.inputs[step]])
         used = [r.value for r in records if r.site.role == "input" and r.value.ndim and len(r.value) == len(wanted)]
@@ -117,7 +117,7 @@ class Share:
     def feed(self, key: FeedKey, own: Array, step: int) -> Array | None:
         """The reference's rows of this step in the layout of `own`; None to leave it."""
         rule = self._plan.feeds.get(key) if self._plan is not None else None
-        if rule is None or self._plan is None or step not in self._plan.inputs:
+        if rule is None or self._plan is None or not self._plan.inputs.get(step):
             return None
         block = self._plan.reference.step(step)
         parts = [block.array(index) for index in self._plan.inputs[step]]

@@ -17,6 +17,7 @@ from tfdiff.recorder.stream import (
     READ_OP,
     UNKNOWN,
     ApplyEvent,
+    Backpropagated,
     Event,
     GradientBegin,
     GradientEnd,
@@ -63,6 +64,7 @@ class StepBuilder:
         self._dependent: set[Token] = set()
         self._pending: list[Pending] = []
         self._open: Pending | None = None
+        self._backpropagated: list[tuple[Token, Token]] = []
         self._untaped = 0
         self._counts: Counter[Any] = Counter()
         self.begun = 0
@@ -78,6 +80,8 @@ class StepBuilder:
             self.gradient_begin(event)
         elif isinstance(event, GradientEnd):
             self.gradient_end(event)
+        elif isinstance(event, Backpropagated):
+            self._backpropagated.append((event.activation, event.gradient))
         else:
             for pending in self._pending:
                 if pending is self._pending[-1] or self._is_of(event, pending):
@@ -107,6 +111,13 @@ class StepBuilder:
     def maker(self, token: Token) -> OpEvent | None:
         """The op that made the tensor."""
         return self._makers.get(self.resolve(token))
+
+    def has_value(self, token: Token) -> bool:
+        """Whether the tensor's value was read (or it belongs to an op that is still known)."""
+        maker = self.maker(token)
+        if maker is None:
+            return False
+        return maker.values[maker.outputs.index(self.resolve(token))] is not None
 
     def occurrence(self, key: Any) -> int:
         """How often `key` has come up since the last gradient call."""
@@ -145,7 +156,8 @@ class StepBuilder:
             if not (event.boundary and event.taped) or event.type == READ_OP or event.type in RANDOM_OPS:
                 continue
             for token, value in zip(event.outputs, event.values, strict=True):
-                if token in self._dependent and value is not None and _is_float(value):
+                # values of compiled functions are arrays: their gradients come from the function's backward graph
+                if token in self._dependent and hasattr(value, "_id") and _is_float(value):
                     found.append((token, value))
         return found
 
@@ -172,7 +184,9 @@ class StepBuilder:
         if pending is None:
             return
         event.gradients = [(self.resolve(v), self._resolve_gradient(g)) for v, g in event.gradients]
-        event.activations = [(self.resolve(a), self.resolve(g)) for a, g in event.activations]
+        known = [*event.activations, *self._backpropagated]
+        event.activations = [(self.resolve(a), self.resolve(g)) for a, g in known]
+        self._backpropagated = []
         pending.backward, pending.end = self.segment, event
         self._previous += self.segment
         self.segment = []
@@ -197,6 +211,10 @@ class StepBuilder:
     def waiting(self) -> bool:
         """Whether a step's gradients are known but its update is not closed."""
         return bool(self._pending)
+
+    def drop(self) -> None:
+        """Forget a step whose update never came (the script failed in between)."""
+        self._pending = []
 
     def finish(self, after: list[OpEvent] | None = None) -> None:
         """Close the pending steps: `after` is what ran since the last gradient call and is not the next forward pass."""

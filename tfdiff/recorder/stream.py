@@ -77,6 +77,14 @@ class GradientEnd:
 
 
 @dataclass(slots=True)
+class Backpropagated:
+    """Inside a compiled function's backward pass: the gradient of one activation of its forward pass."""
+
+    activation: Token
+    gradient: Token
+
+
+@dataclass(slots=True)
 class ApplyEvent:
     """An optimizer was handed gradients."""
 
@@ -87,7 +95,7 @@ class ApplyEvent:
     iterations: Any = None
 
 
-Event = OpEvent | GradientBegin | GradientEnd | ApplyEvent
+Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent
 
 RANDOM_OPS = frozenset(
     {
@@ -113,7 +121,7 @@ RANDOM_OPS = frozenset(
 ASSIGN_OPS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
 SCATTER_OPS = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceScatterUpdate"})
 NEXT_OPS = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
-ALIAS_OPS = frozenset({"Identity", "StopGradient", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
+ALIAS_OPS = frozenset({"Identity", "IdentityN", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
 READ_OP = "ReadVariableOp"
 
 

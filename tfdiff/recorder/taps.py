@@ -20,6 +20,7 @@ class Taps:
 
     def __init__(self) -> None:
         self._queues: dict[Any, Any] = {}
+        self._operations: dict[int, list[Any]] = {}
         self._tag = 0
 
     def emit(self, tensor: Any) -> int:
@@ -28,8 +29,15 @@ class Taps:
 
         self._tag += 1
         queue = self._queue(tensor.dtype)
-        queue.enqueue([tf.constant(self._tag, tf.int64), tensor])
+        operation = queue.enqueue([tf.constant(self._tag, tf.int64), tensor])
+        self._operations.setdefault(id(operation.graph), []).append(operation)
         return self._tag
+
+    def keep(self, graph: Any) -> None:
+        """Make the taps of a finished graph run: one without automatic control dependencies (backward) would drop them."""
+        known = {id(operation) for operation in graph.control_outputs}
+        missing = [op for op in self._operations.get(id(graph), []) if id(op) not in known and op.graph is graph]
+        graph.control_outputs.extend(missing)
 
     def _queue(self, dtype: Any) -> Any:
         import tensorflow as tf

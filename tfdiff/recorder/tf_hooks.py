@@ -5,6 +5,7 @@ The hooks only translate into calls of `Recording`.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def install(recording: Recording, patches: Patches) -> None:
 def _note_version(recording: Recording) -> None:
     import tensorflow as tf
 
-    versions = {**recording.output.header.versions, "tensorflow": tf.__version__, "numpy": np.__version__}
+    versions = {**recording.output.header.versions, "tensorflow": tf.__version__}
     recording.output.update(versions=versions)
 
 
@@ -52,7 +53,8 @@ def _hook_ops(recording: Recording, patches: Patches) -> None:
         if not hasattr(graph, "captures"):  # a TF1 graph, not one of a tf.function
             recording.output.not_recorded("ops of a TF1 graph", "sessions are not recorded by this version")
             return None
-        return recording.graph_op(kind, inputs, attrs, outputs, graph)
+        name = op_name.decode() if isinstance(op_name, bytes) else op_name
+        return recording.graph_op(kind, inputs, attrs, outputs, name, graph)
 
     op_callbacks.add_op_callback(callback)
     patches.on_undo(lambda: op_callbacks.remove_op_callback(callback))
@@ -65,7 +67,9 @@ def _hook_functions(recording: Recording, patches: Patches) -> None:
 
     def make_named(original: Callable[..., Any]) -> Callable[..., Any]:
         def from_func_graph(name: Any, graph: Any, *args: Any, **kwargs: Any) -> Any:
-            recording.programs.name(name.decode() if isinstance(name, bytes) else name, graph)
+            if not recording.output.done:
+                recording.taps.keep(graph)
+                recording.programs.name(name.decode() if isinstance(name, bytes) else name, graph)
             return original(name, graph, *args, **kwargs)
 
         return from_func_graph
@@ -77,11 +81,11 @@ def _hook_functions(recording: Recording, patches: Patches) -> None:
             name = self.name.decode()
             if not context.executing_eagerly():
                 results = original(self, *args)
-                recording.traced_call(name, args, results, ops.get_default_graph())
+                recording.traced_call(name, args, results or (), ops.get_default_graph())
                 return results
             recording.before_call(name)
             results = original(self, *args)
-            recording.after_call(name, args, results)
+            recording.after_call(name, args, results or ())
             return results
 
         return call_flat
@@ -118,6 +122,21 @@ def _hook_tapes(recording: Recording, patches: Patches) -> None:
 
         return gradient
 
+    def make_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
+        def get_gradient_function(op: Any) -> Any:
+            function = original(op)
+            if function is None or not recording.active or not hasattr(op.graph, "captures"):
+                return function
+
+            def grad_fn(op: Any, *gradients: Any) -> Any:
+                recording.backpropagated(op, gradients, ops.get_default_graph())
+                return function(op, *gradients)
+
+            return grad_fn
+
+        return get_gradient_function
+
+    patches.wrap(ops, "get_gradient_function", make_lookup)
     patches.wrap(backprop.GradientTape, "_push_tape", make_push)
     patches.wrap(backprop.GradientTape, "_pop_tape", make_pop)
     patches.wrap(backprop.GradientTape, "gradient", make_gradient)
@@ -219,18 +238,29 @@ def _leaves(leaves: Sequence[Any]) -> list[Any]:
 
 
 def _hook_switches(recording: Recording, patches: Patches) -> None:
-    """XLA cannot carry taps: off while recording, and said so."""
+    """XLA cannot carry taps: off while recording, and said so of the functions that are really used."""
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
+
+    compiled: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def make_init(original: Callable[..., Any]) -> Callable[..., Any]:
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             original(self, *args, **kwargs)
             if self._jit_compile and not recording.output.done:
                 self._jit_compile = None
-                recording.output.switched_off(
-                    f"jit_compile of {self._name}", "XLA cannot carry the taps of a recording"
-                )
+                compiled.add(self)
 
         return __init__
 
+    def make_call(original: Callable[..., Any]) -> Callable[..., Any]:
+        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if self in compiled and recording.active:
+                compiled.discard(self)
+                why = "XLA cannot carry the taps of a recording"
+                recording.output.switched_off(f"jit_compile of {self._name}", why)
+            return original(self, *args, **kwargs)
+
+        return __call__
+
     patches.wrap(polymorphic_function.Function, "__init__", make_init)
+    patches.wrap(polymorphic_function.Function, "__call__", make_call)

@@ -5,22 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tfdiff.model import Result, Site
 
 
-def shared_weights(result: Result) -> dict[str, Any]:
+def shared_weights(result: Result) -> dict[str, int]:
     """Return {"shared", "a", "b"}: how many weights b took over, and how many each side has.
 
     Without a reference nothing was shared; the totals are then those of the compared rows.
     """
-    recorded = result.shared.get("weights")
-    if isinstance(recorded, dict):
-        return {"shared": recorded.get("shared", 0), "a": recorded.get("a", 0), "b": recorded.get("b", 0)}
+    if "weights" in result.shared:
+        return recorded_weights(result.shared)
     return {
         "shared": 0,
         "a": _weights(row.a for row in result.rows),
         "b": _weights(row.b for row in result.rows),
     }
+
+
+def recorded_weights(shared: dict[str, Any]) -> dict[str, int]:
+    """Return {"shared", "a", "b"} from a header's `shared`; what is no number, in a stranger's trace, counts as 0."""
+    recorded = shared.get("weights")
+    counts = recorded if isinstance(recorded, dict) else {}
+    return {key: counts[key] if isinstance(counts.get(key), int) else 0 for key in ("shared", "a", "b")}
 
 
 def unpaired(result: Result) -> tuple[list[str], list[str]]:
@@ -30,9 +38,5 @@ def unpaired(result: Result) -> tuple[list[str], list[str]]:
     return list(a), list(b)
 
 
-def _weights(sites: Any) -> int:
-    return len({site.variable for site in _present(sites) if site.role == "weight" and site.variable is not None})
-
-
-def _present(sites: Any) -> list[Site]:
-    return [site for site in sites if site is not None]
+def _weights(sites: Iterable[Site | None]) -> int:
+    return len({site.variable for site in sites if site and site.role == "weight" and site.variable is not None})

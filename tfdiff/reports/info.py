@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.reports.words import count, plain
+from tfdiff.reports.facts import recorded_weights
+from tfdiff.reports.words import count, plain, sharing
 
 if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
@@ -55,7 +56,8 @@ def render(document: dict[str, Any]) -> str:
         f"  variables  {_counts(document['variables'])}",
     ]
     if document["reference"]:
-        lines.append(f"  reference  {plain(document['reference'])}; shared: {_pairs(document['shared'])}")
+        shared = sharing(recorded_weights(document["shared"]), document["shared"])
+        lines.append(f"  reference  {plain(document['reference'])}; shared: {shared}")
     lines += [f"  rows       {_rows(entry)}" for entry in document["rows"]]
     for key, title in (("not_shared", "not shared"), ("not_recorded", "not recorded"), ("switched_off", "changed")):
         lines += [
@@ -81,7 +83,11 @@ def _ended(trace: Trace) -> str:
 
 
 def _pairs(values: dict[str, Any]) -> str:
-    return ", ".join(f"{plain(name)} {plain(value)}" for name, value in values.items()) or "none"
+    return ", ".join(f"{plain(name)} {_value(value)}" for name, value in values.items()) or "none"
+
+
+def _value(value: Any) -> str:
+    return plain("+".join(map(str, value)) or "nothing") if isinstance(value, list) else plain(value)
 
 
 def _counts(values: dict[str, int]) -> str:

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import shared_weights, unpaired
-from tfdiff.reports.words import constant, count, number, plain, yes_no
+from tfdiff.reports.words import constant, count, number, plain, sharing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -66,10 +66,7 @@ def _basis(result: Result) -> list[str]:
         versions[1] = "the same versions"
     shared = "nothing, b started on its own (record it with --reference)"
     if result.shared:
-        shared = (
-            f"weights {weights['shared']} of {weights['b']}, batches {yes_no(result.shared.get('batches', False))}, "
-            f"noise {yes_no(result.shared.get('noise', False))}"
-        )
+        shared = sharing(weights, result.shared)
     recorded = f"a recorded {result.a_steps:,}, b {result.b_steps:,}"
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 HIDDEN = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -37,3 +38,9 @@ def yes_no(value: object) -> str:
     if isinstance(value, str):
         return plain(value)
     return "yes" if value else "no"
+
+
+def sharing(weights: dict[str, int], shared: dict[str, Any]) -> str:
+    """Return `weights 8 of 8, batches yes, noise yes`; the second number is how many b has."""
+    parts = ", ".join(f"{name} {yes_no(shared.get(name, False))}" for name in ("batches", "noise"))
+    return f"weights {weights['shared']:,} of {weights['b']:,}, {parts}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from tfdiff.model import Observation
 
+__all__ = ["Block", "Trace", "open_trace"]
+
 _CACHED_BLOCKS = 4
 _SNAPSHOT_ROLES = ("weight", "slot", "state")
 
@@ -39,7 +42,7 @@ def open_trace(path: Path | str) -> Trace:
 
 
 class Trace:
-    """An open trace; a context manager."""
+    """An open trace; a context manager. Threads may share it."""
 
     path: Path
     header: Header
@@ -65,6 +68,7 @@ class Trace:
         self._rows: Part | None = None
         self._row_sources: list[tuple[RowSource, npt.NDArray[np.uint64]]] | None = None
         self._blocks: OrderedDict[tuple[str, int], Block] = OrderedDict()
+        self._lock = threading.Lock()
         self._snapshots: dict[int, dict[int, int]] = {}
         header: Header | None = None
         for number in range(self._counts["documents"]):
@@ -145,14 +149,15 @@ class Trace:
 
     def _block(self, tree: str, number: int) -> Block:
         key = (tree, number)
-        if key not in self._blocks:
-            numbers = [number] if number >= 0 else range(self._counts[tree])
-            parts = [Part(self._source, tree, each) for each in numbers]
-            self._blocks[key] = Block(self.path, parts, self.sites, number)
-            if len(self._blocks) > _CACHED_BLOCKS:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(key)
-        return self._blocks[key]
+        with self._lock:
+            if key not in self._blocks:
+                numbers = [number] if number >= 0 else range(self._counts[tree])
+                parts = [Part(self._source, tree, each) for each in numbers]
+                self._blocks[key] = Block(self.path, parts, self.sites, number)
+                if len(self._blocks) > _CACHED_BLOCKS:
+                    self._blocks.popitem(last=False)
+            self._blocks.move_to_end(key)
+            return self._blocks[key]
 
     def _read_rows(self, part: Part) -> list[tuple[RowSource, npt.NDArray[np.uint64]]]:
         with damage(self.path, part.what):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.trace.flat import CHUNK, chunks, flat, split
+from tfdiff.trace.flat import CHUNK, Pack, chunks, flat, split
 from tfdiff.trace.schema import BUCKETS
 
 if TYPE_CHECKING:
@@ -71,18 +71,24 @@ def sketches(arrays: Sequence[npt.NDArray[Any]]) -> Sketches:
     """float32[n, 256]: the same for many tensors at once."""
     lines = [flat(array) for array in arrays]
     sums = np.zeros((len(lines), BUCKETS))
-    packs, large = split(lines)
+    with np.errstate(all="ignore"):
+        packs, large = split(lines)
+        for pack in packs:
+            sums[pack.rows] = _small(pack)
+        for row in large:
+            sums[row] = _large(lines[row])
+        return np.clip(sums, -_LARGEST, _LARGEST).astype(np.float32)
+
+
+def _small(pack: Pack) -> Floats:
     buckets, signs = _tables()
     turn, sign = _turn(0)
-    for pack in packs:
-        position = np.arange(pack.values.size) - np.repeat(pack.starts, pack.lengths)
-        row = np.repeat(np.arange(pack.rows.size) * BUCKETS, pack.lengths)
-        weights = signs[position] * _finite(pack.values)
-        flat_sums = np.bincount(buckets[position] + row, weights, minlength=pack.rows.size * BUCKETS)
-        sums[pack.rows] = np.roll(flat_sums.reshape(-1, BUCKETS), turn, axis=1) * sign
-    for row_number in large:
-        sums[row_number] = _large(lines[row_number])
-    return np.clip(sums, -_LARGEST, _LARGEST).astype(np.float32)
+    count = pack.rows.size
+    position = np.arange(pack.values.size) - np.repeat(pack.starts, pack.lengths)
+    row = np.repeat(np.arange(count) * BUCKETS, pack.lengths)
+    weights = signs[position] * _finite(pack.values)
+    sums = np.bincount(buckets[position] + row, weights, minlength=count * BUCKETS)
+    return np.asarray(np.roll(sums.reshape(-1, BUCKETS), turn, axis=1) * sign, np.float64)
 
 
 def _large(line: npt.NDArray[Any]) -> Floats:

@@ -42,10 +42,10 @@ def all_stats(rows: npt.NDArray[np.void]) -> list[Stats]:
 
 def table(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.void]:
     """Statistics of many tensors: one row of `STATS_DTYPE` each; empty tensors have all 0."""
-    lines = [_real(array) for array in arrays]
-    rows = np.zeros(len(lines), STATS_DTYPE)
-    packs, large = split(lines)
-    with np.errstate(over="ignore", under="ignore"):
+    rows = np.zeros(len(arrays), STATS_DTYPE)
+    with np.errstate(all="ignore"):
+        lines = [_real(array) for array in arrays]
+        packs, large = split(lines)
         for pack in packs:
             _fill(rows, pack)
         for row in large:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from tfdiff.trace.records import Record
 
 
+_OPEN: weakref.WeakSet[TraceWriter] = weakref.WeakSet()
+
+
 class TraceWriter:
     """Writes one trace; a context manager. Thread-safe. In a forked child it does nothing: the file is the parent's.
 
@@ -45,9 +49,10 @@ class TraceWriter:
         self._broken = ""
         _check_target(path, force=force)
         try:
-            self._file = self._create(path)
+            self._file, self._handle = self._create(path)
         except OSError as error:
             raise WriteError(_refused(path, error)) from None
+        _OPEN.add(self)
         self._write(self._begin)
 
     def header(self, header: Header) -> None:
@@ -85,6 +90,10 @@ class TraceWriter:
             return
         # Nothing that was committed waits in a buffer, and a full disk was reported when it was met.
         with self._lock, suppress(OSError, RuntimeError):
+            self._broken = (
+                self._broken or f"{shown(self.path)}: expected an open trace, found a closed one; open another"
+            )
+            _OPEN.discard(self)
             self._file.close()
 
     def __enter__(self) -> TraceWriter:  # noqa: PYI034 - Self came with Python 3.11
@@ -95,9 +104,10 @@ class TraceWriter:
     ) -> None:
         self.close()
 
-    def _create(self, path: Path) -> h5py.File:
+    def _create(self, path: Path) -> tuple[h5py.File, int]:
         # Formats after v108 mark an open file, and one left by a killed writer would not open.
-        return h5py.File(path, "w", libver=("v108", "v108"))
+        file = h5py.File(path, "w", libver=("v108", "v108"))
+        return file, file.id.get_vfd_handle()
 
     def _begin(self) -> None:
         for attribute in SCHEMA.attributes:
@@ -183,9 +193,6 @@ class TraceWriter:
 
     def _commit_counts(self) -> None:
         """Flush, then count: the order that makes a block complete or absent. What was put is in the file already."""
-        # HDF5 writes the end of the file into its superblock before it makes the file that long: killed in between, it
-        # would leave a file that looks truncated. So the file grows first.
-        self._reserve(self._file.id.get_filesize())
         self._file.flush()
         self._put_counts()
 
@@ -195,24 +202,27 @@ class TraceWriter:
 
     def _put(self, offset: int, data: npt.NDArray[np.uint8]) -> None:
         """Writes bytes of a dataset past HDF5, which would keep them, and report a full disk when it is too late."""
-        handle = self._file.id.get_vfd_handle()
         view = data.data
         while view:
-            written = os.pwrite(handle, view, offset)
+            written = os.pwrite(self._handle, view, offset)
             offset += written
             view = view[written:]
 
     def _detach(self) -> None:
-        """Points HDF5 at nothing: closing, it would write an end of file that the disk refused, and spoil the rest."""
-        handle = self._file.id.get_vfd_handle()
+        """Points HDF5 at nothing: closing, it would write an end of file that is not (or no longer) true."""
         nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, handle)
+        os.dup2(nothing, self._handle)
         os.close(nothing)
 
-    def _reserve(self, size: int) -> None:
-        handle = self._file.id.get_vfd_handle()
-        if os.fstat(handle).st_size < size:
-            os.ftruncate(handle, size)
+
+def _detach_in_child() -> None:
+    # HDF5 closes its files when a process exits, also a forked one: that would cut the file under the parent's feet.
+    for writer in _OPEN:
+        writer._detach()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_detach_in_child)
 
 
 def _check_target(path: Path, *, force: bool) -> None:

@@ -67,6 +67,8 @@ class ViewerApp(App[None]):
         Binding("N", "divergence(-1)", "previous"),
         Binding("left,h", "step(-1)", "step back", show=False),
         Binding("right,l", "step(1)", "step on", show=False),
+        Binding("0", "step(-1000000000)", "first step", show=False),
+        Binding("dollar_sign", "step(1000000000)", "last step", show=False),
         Binding("1", "phase(1)", "phase", key_display="1-8"),
         *(Binding(str(at), f"phase({at})", phase, show=False) for at, phase in enumerate(PHASES[1:], 2)),
         Binding("enter", "detail", "detail", key_display="⏎"),
@@ -128,10 +130,8 @@ class ViewerApp(App[None]):
         self.view = message.view
         self.query_one("#body").loading = False
         self.query_one(Verdict).show(self.view)
-        self._map.show(self.view)
-        spot = first_of(self.view)
-        if spot:
-            self._map.select(spot[1], spot[0])
+        step, row = first_of(self.view) or (0, 0)
+        self._map.show(self.view, row, step)
         self._map.focus()
 
     def on_site_map_selected(self, message: SiteMap.Selected) -> None:
@@ -183,7 +183,7 @@ class ViewerApp(App[None]):
     def action_first(self) -> None:
         """Go to the first divergence."""
         spot = first_of(self.view) if self.view else None
-        self._go(spot, "no divergence")
+        self._go(spot, f"no {self._target}")
 
     def action_divergence(self, direction: int) -> None:
         """Go to the next or previous divergence, in causal order."""
@@ -193,7 +193,12 @@ class ViewerApp(App[None]):
             spot = next((spot for spot in spots if spot > here), None)
         else:
             spot = next((spot for spot in reversed(spots) if spot < here), None)
-        self._go(spot, f"no {'further' if direction > 0 else 'earlier'} divergence" if spots else "no divergence")
+        which = ("further " if direction > 0 else "earlier ") if spots else ""
+        self._go(spot, f"no {which}{self._target}")
+
+    @property
+    def _target(self) -> str:
+        return "NaN or Inf" if self.view is not None and self.view.single else "divergence"
 
     def _go(self, spot: tuple[int, int] | None, otherwise: str) -> None:
         if spot is None:

@@ -137,20 +137,29 @@ class TraceDetail:
     b: Trace | None = None
 
     def __call__(self, row: Row, step: int) -> CellDetail:
-        """See `DetailSource`. Rows of phase init have no step: they are read from the initial values."""
-        cell = row.cells[step]
-        init = row.phase == "init"
-        a = _side(self.a.initial() if init else self.a.step(step), cell.a_index)
+        """See `DetailSource`."""
+        cell, block_a = row.cells[step], self.a.step(step)
         if self.b is None:
-            return CellDetail(a, None)
-        return CellDetail(a, _side(self.b.own_initial() if init else self.b.step(step), cell.b_index))
+            seen = _observation(block_a, cell.a_index)
+            return CellDetail(_side(seen, block_a.array(seen.index) if seen and seen.stored else None), None)
+        # Imported when needed, as in load.
+        from tfdiff.comparison.detail import detail
+
+        block_b = self.b.step(step)
+        seen_a, seen_b = _observation(block_a, cell.a_index), _observation(block_b, cell.b_index)
+        array_a, array_b, _ = detail(block_a, block_b, cell)
+        turned = seen_b is not None and array_b is not None and array_b.shape != seen_b.shape
+        return CellDetail(
+            _side(seen_a, array_a), _side(seen_b, array_b), "B's elements are shown in A's layout" if turned else ""
+        )
 
 
-def _side(block: Block, index: int | None) -> SideData | None:
-    if index is None or not 0 <= index < len(block.observations):
-        return None
-    seen = block.observations[index]
-    return SideData(seen.shape, seen.dtype, seen.stats, block.array(index) if seen.stored else None)
+def _observation(block: Block, index: int | None) -> Observation | None:
+    return None if index is None else block.observations[index]
+
+
+def _side(seen: Observation | None, array: Array | None) -> SideData | None:
+    return None if seen is None else SideData(seen.shape, seen.dtype, seen.stats, array)
 
 
 def of_trace(trace: Trace) -> ViewData:
@@ -167,7 +176,7 @@ def of_trace(trace: Trace) -> ViewData:
             site.phase,
             site,
             None,
-            site.name,
+            _name(trace, site),
             "",
             "",
             tuple(cells[key].get(step, absent) for step in range(trace.steps)),
@@ -177,6 +186,14 @@ def of_trace(trace: Trace) -> ViewData:
     rows.sort(key=lambda row: PHASES.index(row.phase))
     end = trace.end.why if trace.end else "ended early"
     return ViewData(tuple(rows), trace.steps, TraceDetail(trace), trace.header, end=end, close=trace.close)
+
+
+def _name(trace: Trace, site: Site) -> str:
+    """The variable's name and what of it is seen, else layer or API call, with the op where that says more."""
+    variable = trace.variables.get(site.variable) if site.variable is not None else None
+    if variable is not None:
+        return variable.name if site.role == "weight" else f"{variable.name} {site.role}"
+    return site.name if site.boundary or not site.op or site.op in site.name else f"{site.name} {site.op}"
 
 
 def _seen(seen: Observation) -> Cell:

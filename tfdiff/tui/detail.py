@@ -127,8 +127,8 @@ def _script(view: ViewData, side: str) -> str:
 def _site(side: str, name: str, site: Site, script: str, width: int) -> Iterator[Part]:
     line = plain(site.source or site.called or "no line")
     called = f", called {plain(site.called)}" if site.called and site.called != site.source else ""
-    kind = " ".join(plain(word) for word in (site.api or "", site.op) if word and word != name)
-    about = middle(f"{line}{called}  {kind} {plain(site.role)}", max(width * 2 // 3, 20))
+    kind = " ".join(plain(word) for word in (site.api, site.op, site.role) if word and word != name)
+    about = middle(f"{line}{called}  {kind}", max(width * 2 // 3, 20))
     yield f"\n{side} ", "bold"
     yield middle(plain(name), max(width - len(about) - 4, 10)), "bold"
     yield f"  {about}", ""

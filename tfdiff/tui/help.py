@@ -20,6 +20,7 @@ _PHASES = [f"{at} {phase}" for at, phase in enumerate(PHASES, 1)]
 KEYS: tuple[tuple[str, str], ...] = (
     ("← ↓ ↑ →  h j k l", "move; in the detail j k scroll, h l change the step"),
     ("PgUp PgDn  g G", "a page; first and last row"),
+    ("0  $", "first and last step"),
     ("f  n  N", "first, next and previous divergence"),
     ("1 .. 8", "phase: " + " ".join(_PHASES[:4])),
     ("", " " * 7 + " ".join(_PHASES[4:])),

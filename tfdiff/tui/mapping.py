@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tfdiff.model import PHASES
@@ -50,22 +52,23 @@ def lines_of(rows: tuple[Row, ...]) -> list[Phase | int]:
     return lines
 
 
-def section_title(rows: tuple[Row, ...], start: int) -> str:
-    """`3 forward · 12 sites · 1 introduced` for the section whose first row is `start`; the digit is the key."""
-    phase = rows[start].phase
-    section = []
-    for row in rows[start:]:
-        if row.phase != phase:
-            break
-        section.append(row)
-    introduced = sum(status_of(row) == "introduced" for row in section)
-    told = f" · {introduced} introduced" if introduced else ""
-    return f"{PHASES.index(phase) + 1} {phase} · {len(section)} site{'s' * (len(section) != 1)}{told}"
+def titles_of(rows: tuple[Row, ...], lines: list[Phase | int]) -> dict[int, str]:
+    """`3 forward · 12 sites · 1 introduced` for each line where a section starts; the digit is the key."""
+    titles = {}
+    ends = [at for at, line in enumerate(lines) if isinstance(line, str)] + [len(lines)]
+    for at, end in pairwise(ends):
+        phase = lines[at]
+        section = [rows[line] for line in lines[at:end] if isinstance(line, int)]
+        introduced = sum(status_of(row) == "introduced" for row in section)
+        told = f" · {introduced} introduced" if introduced else ""
+        titles[at] = f"{PHASES.index(phase) + 1} {phase} · {len(section)} site{'s' * (len(section) != 1)}{told}"
+    return titles
 
 
 def status_of(row: Row) -> Status:
     """The most telling status among a row's cells."""
-    return min((cell.status for cell in row.cells), key=ORDER.index, default="absent")
+    found = {cell.status for cell in row.cells}
+    return next((status for status in ORDER if status in found), "absent")
 
 
 def name_cell(name: str, site: Site | None, width: int) -> tuple[str, str]:
@@ -77,12 +80,15 @@ def name_cell(name: str, site: Site | None, width: int) -> tuple[str, str]:
 
 
 def divergences_of(data: ViewData) -> list[tuple[int, int]]:
-    """(step, row) of every introduced cell and every divergence of the result, in causal order."""
+    """(step, row) of every introduced cell and every divergence of the result, in causal order.
+
+    A single trace has none; what is worth jumping to there is NaN and Inf.
+    """
     found = {
         (step, number)
         for number, row in enumerate(data.rows)
         for step, cell in enumerate(row.cells)
-        if cell.status == "introduced"
+        if (math.isnan(cell.error) if data.single else cell.status == "introduced")
     }
     if data.result is not None:
         found |= {spot for divergence in _told(data.result) if (spot := locate(data.rows, divergence)) is not None}

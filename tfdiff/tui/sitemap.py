@@ -14,7 +14,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from tfdiff.tui.glyphs import MARKS, SEEN, glyph, tone
-from tfdiff.tui.mapping import CELL, Columns, lines_of, name_cell, section_title, status_of
+from tfdiff.tui.mapping import CELL, Columns, lines_of, name_cell, status_of, titles_of
 from tfdiff.tui.words import fit, plain
 
 if TYPE_CHECKING:
@@ -55,17 +55,19 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
         self.view: ViewData | None = None
         self.row = 0
         self.step = 0
-        self._first_step = 0
+        self._first = 0
         self._lines: list[Phase | int] = []
         self._line_of: dict[int, int] = {}
+        self._titles: dict[int, str] = {}
 
-    def show(self, view: ViewData) -> None:
-        """Show these rows, cursor on the first."""
+    def show(self, view: ViewData, row: int = 0, step: int = 0) -> None:
+        """Show these rows with the cursor there."""
         self.view = view
         self._lines = lines_of(view.rows)
         self._line_of = {number: at for at, number in enumerate(self._lines) if isinstance(number, int)}
+        self._titles = titles_of(view.rows, self._lines)
         self._fit()
-        self.select(0, 0)
+        self.select(row, step)
 
     def select(self, row: int, step: int) -> None:
         """Put the cursor there (clipped to what exists) and scroll so that it is seen."""
@@ -106,7 +108,7 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
         if isinstance(number, int):
             column = (event.x - self._columns.start) // CELL
             hit = event.x >= self._columns.start and column < self._columns.steps
-            self.select(number, self._first_step + column if hit else self.step)
+            self.select(number, self._left + column if hit else self.step)
 
     def render_line(self, y: int) -> Strip:
         """Line 0 is the header, which does not scroll."""
@@ -122,7 +124,7 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
         line = self._lines[at]
         if isinstance(line, int):
             return self._strip(self._row(line), cursor=line == self.row)
-        title = section_title(self._rows, self._number(at + 1))
+        title = self._titles[at]
         return self._strip([(f"── {title} ".ljust(width, "─"), "phase")])
 
     @property
@@ -145,9 +147,10 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
     def _columns(self) -> Columns:
         return Columns.of(self._width, self.view.steps if self.view else 0, 1 if self._single else 2)
 
-    def _number(self, at: int) -> int:
-        line = self._lines[at]
-        return line if isinstance(line, int) else 0
+    @property
+    def _left(self) -> int:
+        """First visible step; the width may have grown since the cursor was followed."""
+        return max(min(self._first, (self.view.steps if self.view else 0) - self._columns.steps), 0)
 
     def _fit(self) -> None:
         self.virtual_size = Size(self._width, len(self._lines) + 1)
@@ -162,8 +165,7 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
             self.scroll_to(y=titled, animate=False)
         elif line > top + visible - 1:
             self.scroll_to(y=line - visible + 1, animate=False)
-        columns, steps = self._columns.steps, self.view.steps if self.view else 0
-        self._first_step = min(max(self._first_step, self.step - columns + 1), self.step, max(steps - columns, 0))
+        self._first = min(max(self._first, self.step - self._columns.steps + 1), self.step)
 
     def _header(self) -> list[tuple[str, str]]:
         assert self.view is not None  # noqa: S101 - render_line looked
@@ -179,7 +181,7 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
     def _scale(self) -> list[tuple[str, str]]:
         """Step numbers over the cells, every fifth and the cursor's own; arrows where more steps are."""
         assert self.view is not None  # noqa: S101 - render_line looked
-        columns, first = self._columns, self._first_step
+        columns, first = self._columns, self._left
         scale = [" "] * (columns.steps * CELL + 8)
         here = (self.step - first) * CELL
         for step in range(first, first + columns.steps):
@@ -205,8 +207,7 @@ class SiteMap(ScrollView, can_focus=True, inherit_bindings=False):
         for name, site in sides:
             text, line = name_cell(name, site, columns.name)
             parts += [(text, "name"), (line, "line"), ("  " if self._single or site is row.b else "│ ", "line")]
-        for step in range(self._first_step, self._first_step + columns.steps):
-            cell = row.cells[step]
+        for step, cell in enumerate(row.cells[self._left : self._left + columns.steps], self._left):
             style = tone(cell, single=self._single)
             if number == self.row and step == self.step:
                 style = "here"

@@ -46,12 +46,12 @@ def place_text(place: Place | None) -> str:
 
 
 def divergence_text(divergence: Divergence) -> str:
-    """Step, phase, both places, error."""
-    ratio = times(divergence.error, divergence.tolerance)
-    return (
-        f"step {divergence.step}, {plain(divergence.phase)}: {place_text(divergence.a)} against {place_text(divergence.b)}, "
-        f"error {number(divergence.error, 2)}" + (f", {ratio}" if ratio else "")
-    )
+    """Step, phase, both places, error; what differed before sharing (data, init) has no step and no tolerance."""
+    own = divergence.phase in ("data", "init")
+    ratio = "" if own else times(divergence.error, divergence.tolerance)
+    when = divergence.phase if own else f"step {divergence.step}, {divergence.phase}"
+    places = f"{place_text(divergence.a)} against {place_text(divergence.b)}"
+    return f"{when}: {places}, error {number(divergence.error, 2)}" + (f", {ratio}" if ratio else "")
 
 
 def shared_text(result: Result) -> str:
@@ -77,7 +77,7 @@ def _short(result: Result) -> Iterator[Part]:
     if main is None:
         yield "\n" + (plain(result.notes[0]) if result.notes else _nothing(result)), ""
         return
-    yield "\nfirst ", "dim"
+    yield "\nfirst " if result.first else "\nown   ", "dim"
     yield divergence_text(main) + _more(result), ""
     if result.causes:
         cause = result.causes[0]
@@ -158,7 +158,7 @@ def _told(divergence: Divergence) -> str:
 def _proof(cause: Cause) -> str:
     errors = f"error {number(cause.error_before, 2)} -> {number(cause.error_after, 2)}"
     fix = f"\n  fix: {plain(cause.fix)}" if cause.fix else ""
-    title = f"{plain(cause.code)} (step {cause.step}, {plain(cause.phase)}): {plain(cause.summary)}"
+    title = f"{plain(cause.code)} (step {cause.step}, {cause.phase}): {plain(cause.summary)}"
     return f"{title}{fix}\n  {errors}, confidence {cause.confidence:.2f}"
 
 

@@ -42,7 +42,7 @@ def middle(text: str, width: int) -> str:
         return text
     if width <= 1:
         return "…"[: max(width, 0)]
-    head = (width - 1) // 3
+    head = (width - 1) // 4
     return _head(text, head) + "…" + _head(text[::-1], width - 1 - head)[::-1]
 
 
@@ -71,8 +71,8 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def times(error: float, tolerance: float) -> str:
-    """How often the tolerance goes into the error: `8.5e5 x tolerance`; "" where there is no tolerance."""
-    if not tolerance > 0:
+    """How often the tolerance goes into the error: `8.5e5 x tolerance`; "" where there is no tolerance or no error."""
+    if error == 0 or not tolerance > 0:
         return ""
     ratio = error / tolerance
     short = number(ratio, 2) if ratio < 1000 or not math.isfinite(ratio) else number(float(f"{ratio:.1e}"), 2)

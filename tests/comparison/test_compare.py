@@ -1,0 +1,226 @@
+"""The verdict on two small programs with one planted fault: where it is found, and that nothing else is reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .build import LINES, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tfdiff.comparison.findings import Finding
+    from tfdiff.model import Result
+
+    Diff = Callable[..., Result]
+
+
+def line(part: str, script: str = "b.py") -> str:
+    """The line of a part of the network."""
+    return f"{script}:{LINES[part]}"
+
+
+class TestEquivalent:
+    def test_another_way_of_writing_is_no_difference(self, diff: Diff) -> None:
+        """Folded batch norm, other names and another order of variables agree within rounding."""
+        result = diff(steps=6, reference=Plan(steps=6))
+        assert (result.verdict, result.first, result.own, result.compared) == ("equivalent", None, (), 6)
+
+    def test_a_run_equals_itself(self, diff: Diff) -> None:
+        """The same program twice."""
+        assert diff(style="keras", rename=False).verdict == "equivalent"
+
+    def test_a_bias_in_front_of_batch_norm_is_noise(self, diff: Diff) -> None:
+        """Its true gradient is zero; what rounding makes of it is said, not blamed."""
+        result = diff(reference=Plan(activation="none"), activation="none")
+        assert result.verdict == "equivalent"
+        assert any("b1" in note and "zero" in note for note in result.notes)
+
+    def test_two_shuffles_of_the_same_rows_are_no_difference(self, diff: Diff) -> None:
+        """Both runs shuffle, each in its own way."""
+        result = diff(reference=Plan(shuffle=True), shuffle=True)
+        assert (result.verdict, result.own) == ("equivalent", ())
+
+    def test_two_draws_of_one_initializer_are_no_difference(self, diff: Diff) -> None:
+        """The builder's second program has other initial values of the same distribution."""
+        assert diff().own == ()
+
+
+FORWARD = {
+    "dropout rate": ({"rate": 0.7}, "drop", "drop", "Mul", "Mul"),
+    "a hundredth of a dropout rate": ({"rate": 0.31}, "drop", "drop", "Mul", "Mul"),
+    "other activation": ({"activation": "tanh"}, "act", "act", "Relu", "Tanh"),
+    "missing activation": ({"activation": "none"}, "act", "bn", "Relu", "Mean"),
+    "missing layer": ({"normalize": False}, "bn", "drop", "Mean", "Mul"),
+    "inference mode": ({"training": False}, "bn", "bn", "Mean", "Mul"),
+    "epsilon": ({"epsilon": 1e-5}, "bn", "bn", "Rsqrt", "Rsqrt"),
+}
+
+
+class TestForward:
+    @pytest.mark.parametrize(("plan", "a", "b", "a_op", "b_op"), FORWARD.values(), ids=FORWARD.keys())
+    def test_first_op_behind_the_last_agreement(
+        self, diff: Diff, plan: dict[str, object], a: str, b: str, a_op: str, b_op: str
+    ) -> None:
+        """One divergence, at the layer on one side and the line on the other."""
+        result = diff(**plan)
+        assert len(result.divergences) == 1
+        first = result.divergences[0]
+        assert (first.step, first.phase, first.introduced) == (0, "forward", True)
+        assert first.a is not None
+        assert first.b is not None
+        assert (first.a.layer, first.a.op) == (a, a_op)
+        assert (first.b.source, first.b.op) == (line(b), b_op)
+        assert first.error > first.tolerance
+
+    def test_both_frontiers_hang_on_one_pair(self, diff: Diff) -> None:
+        """The finding names the equal tensors that both ops consume, with arrays that agree."""
+        seen: list[Finding] = []
+        diff(rate=0.5, seen=seen)
+        (finding,) = seen
+        assert finding.cut is not None
+        assert finding.a_observation is not None
+        assert finding.b_observation is not None
+        assert finding.cut.a in finding.a_observation.inputs
+        assert finding.cut.b in finding.b_observation.inputs
+        assert finding.cut.equal
+        assert finding.pairing is not None
+        assert finding.pairing.a_to_b[finding.cut.a].error < 1e-5
+
+    def test_summary_shows_the_constants(self, diff: Diff) -> None:
+        """The structural difference in one line."""
+        assert diff(rate=0.5).divergences[0].summary == "a: Mul(., 1.4286); b: Mul(., 2)"
+
+
+class TestLoss:
+    def test_sum_instead_of_mean(self, diff: Diff) -> None:
+        """Behind the labels it is the loss phase."""
+        first = diff(reduction="sum").first
+        assert first is not None
+        assert (first.phase, first.b and first.b.source) == ("loss", line("loss"))
+        assert first.error == pytest.approx(1 - 1 / 64, rel=1e-3)
+
+    def test_penalty_on_one_side(self, diff: Diff) -> None:
+        """The other side has nothing behind the last agreement; its place is its loss."""
+        seen: list[Finding] = []
+        first = diff(reference=Plan(penalty=1e-3), seen=seen).first
+        assert first is not None
+        assert (first.phase, first.a and first.a.op, first.b and first.b.op) == ("loss", "AddV2", "Mean")
+        assert seen[0].kind == "absent"
+
+    def test_penalty_is_told_behind_another_fault(self, diff: Diff) -> None:
+        """A missing term of the loss is independent of a wrong dropout rate."""
+        result = diff(reference=Plan(penalty=1e-3), rate=0.5)
+        assert [divergence.phase for divergence in result.divergences] == ["forward", "loss"]
+
+
+class TestBackward:
+    def test_a_stopped_gradient(self, diff: Diff) -> None:
+        """Variables without a gradient on one side, and nothing else."""
+        seen: list[Finding] = []
+        result = diff(stop=True, seen=seen)
+        assert [divergence.phase for divergence in result.divergences] == ["backward"]
+        assert seen[0].kind == "missing-gradient"
+        assert {result.a_header.script, len(seen[0].also)} == {"a.py", 2}
+
+    def test_clipping_shows_in_what_the_optimizer_is_handed(self, diff: Diff) -> None:
+        """Equal gradients, different applied gradients, different updates: backward."""
+        result = diff(clip=0.01)
+        assert [(d.step, d.phase) for d in result.divergences] == [(0, "backward")]
+
+
+class TestUpdate:
+    def test_a_hundredth_of_the_learning_rate(self, diff: Diff) -> None:
+        """Updates are compared relative to the update, not to the weight."""
+        first = diff(lr=0.0505).first
+        assert first is not None
+        assert (first.step, first.phase, first.b and first.b.source) == (0, "update", line("optimizer"))
+        assert first.error == pytest.approx(0.0099, rel=0.01)
+
+    def test_weight_decay_points_at_the_write_without_counterpart(self, diff: Diff) -> None:
+        """The decay is a write of its own, in front of the optimizer's."""
+        first = diff(decay=0.004).first
+        assert first is not None
+        assert (first.phase, first.b and first.b.source) == ("update", "b.py:22")
+
+    def test_a_frozen_layer(self, diff: Diff) -> None:
+        """Not trained is not the same as no gradient arriving."""
+        seen: list[Finding] = []
+        result = diff(frozen=("W1", "b1"), seen=seen)
+        assert [divergence.phase for divergence in result.divergences] == ["update"]
+        assert seen[0].kind == "frozen"
+
+
+class TestState:
+    def test_momentum_of_the_moving_statistics(self, diff: Diff) -> None:
+        """Forward and weights agree, the state moves ten times as fast; reported once, not at every step."""
+        result = diff(momentum=0.9)
+        assert [(d.step, d.phase) for d in result.divergences] == [(0, "state")]
+        assert result.divergences[0].error == pytest.approx(0.9, abs=0.01)
+
+    def test_statistics_of_inference_mode_are_a_consequence(self, diff: Diff) -> None:
+        """A layer that reads its moving statistics does not move them: one divergence, in the forward pass."""
+        assert [d.phase for d in diff(training=False).divergences] == ["forward"]
+
+    def test_state_in_front_of_a_forward_fault_is_independent(self, diff: Diff) -> None:
+        """The dropout stands behind the batch norm: its momentum is told all the same."""
+        assert [d.phase for d in diff(rate=0.5, momentum=0.9).divergences] == ["forward", "state"]
+
+
+class TestOwn:
+    def test_shuffled_against_unshuffled(self, diff: Diff) -> None:
+        """Looked up in the whole array that fed the run."""
+        seen: list[Finding] = []
+        result = diff(shuffle=True, seen=seen)
+        assert (result.verdict, result.first) == ("diverged", None)
+        assert [(own.phase, finding.kind) for own, finding in zip(result.own, seen, strict=True)] == [
+            ("data", "data-shuffle")
+        ]
+        assert result.own[0].b is not None
+        assert result.own[0].b.source == line("fit")
+
+    def test_order_without_whole_arrays_is_not_guessed(self, diff: Diff) -> None:
+        """What the steps cannot decide is said."""
+        result = diff(shuffle=True, sources=False)
+        assert result.own == ()
+        assert any("cannot be told" in note for note in result.notes)
+
+    def test_scaled_features(self, diff: Diff) -> None:
+        """The scale is measured."""
+        seen: list[Finding] = []
+        diff(scale=1 / 255, seen=seen)
+        assert [finding.kind for finding in seen] == ["data-scale"]
+        assert seen[0].numbers["scale"] == pytest.approx(1 / 255, rel=1e-3)
+
+    def test_initializers_of_another_kind(self, diff: Diff) -> None:
+        """Random biases against zeros, standard deviation 1 against 0.23: one finding for all variables."""
+        seen: list[Finding] = []
+        result = diff(init="normal", seen=seen)
+        assert [own.phase for own in result.own] == ["init"]
+        assert len(seen[0].also) == 4
+        assert result.first is None
+
+
+class TestRows:
+    def test_rows_come_in_causal_order_with_a_cell_per_step(self, diff: Diff) -> None:
+        """Every row has as many cells as steps were compared."""
+        result = diff(rate=0.5)
+        phases = [row.phase for row in result.rows]
+        order = ("data", "forward", "loss", "backward", "update", "state")
+        assert phases == sorted(phases, key=order.index)
+        assert {len(row.cells) for row in result.rows} == {result.compared}
+
+    def test_the_first_divergence_is_a_row(self, diff: Diff) -> None:
+        """So that the viewer can jump to it."""
+        result = diff(rate=0.5)
+        (row,) = [row for row in result.rows if row.cells[0].status == "introduced"]
+        assert (row.a_name, row.b_name) == ("net/drop Mul", "tf.mul")
+        assert result.first is not None
+        assert (row.cells[0].a_index, row.cells[0].b_index) == (result.first.a_index, result.first.b_index)
+
+    def test_all_agree_in_equivalent_runs(self, diff: Diff) -> None:
+        """No row of a pair says otherwise, and unpaired ones are kept."""
+        statuses = [cell.status for row in diff().rows for cell in row.cells]
+        assert set(statuses) == {"equal", "unpaired"}

@@ -1,0 +1,108 @@
+"""Layers with weights of their own that only one side has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfdiff.causes import replay
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import LINEAR_OPS
+from tfdiff.causes.words import at, named, plain
+from tfdiff.pairing.distance import relative_error
+
+if TYPE_CHECKING:
+    from tfdiff.causes.scene import Floats, Scene, Side
+    from tfdiff.model import Place
+
+
+def extra_layer(scene: Scene) -> Proposal | None:
+    """B computes a layer with weights of its own before the op that A reaches at once."""
+    found = _detour(scene, scene.a, scene.b)
+    if found is None:
+        return None
+    before, after, names, count, layer = found
+    return Proposal(
+        before,
+        after,
+        f"B has {_layers(count)} that A lacks here ({names})",
+        f"remove {_layers(count)}{at(layer)}: feed what goes in there to the op behind",
+        {"a": 0, "b": count},
+        fitted=0,
+        code="arch-extra-layer",
+    )
+
+
+def missing_layer(scene: Scene) -> Proposal | None:
+    """A computes a layer with weights of its own before the op that B reaches at once."""
+    found = _detour(scene, scene.b, scene.a)
+    if found is None:
+        return None
+    before, after, names, count, _ = found
+    return Proposal(
+        before,
+        after,
+        f"A has {_layers(count)} that B lacks here ({names})",
+        f"add {_layers(count)} as in A ({named(scene.finding.divergence.a)}) in front of the op{at(scene.finding.divergence.b)}",
+        {"a": count, "b": 0},
+        fitted=0,
+        code="arch-missing-layer",
+    )
+
+
+def _layers(count: int) -> str:
+    return "a layer" if count == 1 else f"{count} layers"
+
+
+def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, int, Place | None] | None:
+    """Proof that `long` without its own weights gives `short`: (before, after, names of the weights, layers, place in B)."""
+    for cut in scene.cuts:
+        s_cut, l_cut, x = (cut.a, cut.b, cut.x_b) if short is scene.a else (cut.b, cut.a, cut.x_a)
+        for node, variable in _linear(short, short.users(s_cut)):
+            pair = (scene.pair_of_a if short is scene.a else scene.pair_of_b).get(variable)
+            partner = None if pair is None else pair.b if short is scene.a else pair.a
+            for target, other in _linear(long, long.bad):
+                proof = _skip(scene, long, l_cut, x, target) if other == partner else None
+                if proof is None:
+                    continue
+                predicted, own = proof
+                mine, theirs = short.array(node), long.array(target)
+                if mine is None or theirs is None or mine.size != predicted.size:
+                    continue
+                before = relative_error(mine, theirs.reshape(mine.shape)) if mine.size == theirs.size else 1.0
+                names = ", ".join(plain(long.trace.variables[v].name) for v in own)
+                count = sum(1 for v in own if len(long.trace.variables[v].shape) > 1) or 1
+                return before, short.error(node, predicted), names, count, scene.finding.divergence.b
+    return None
+
+
+def _linear(side: Side, among: list[int] | tuple[int, ...]) -> list[tuple[int, int]]:
+    """(node, variable) of the matrix products and convolutions with a variable."""
+    found = []
+    for index in among:
+        if side.observations[index].site.op in LINEAR_OPS:
+            found += [(index, v) for v in map(side.variable_of, side.observations[index].inputs) if v is not None]
+    return found
+
+
+def _skip(scene: Scene, side: Side, start: int, x: Floats, target: int) -> tuple[Floats, list[int]] | None:
+    """(what `target` gives for the tensor of the cut, the unpaired weights skipped), None where nothing is skipped."""
+    pairs = scene.pair_of_a if side is scene.a else scene.pair_of_b
+    between = side.ancestors((target,)) - side.ancestors((start,))
+    variables = {v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"}
+    own = sorted(v for v in variables if v not in pairs)
+    seen = side.observations[target]
+    if not own or start not in side.ancestors((target,)):
+        return None
+    operands: list[Floats] = []
+    for operand in seen.inputs:
+        value = side.array(operand)
+        if value is None:
+            return None
+        weight = side.variable_of(operand) is not None
+        if not weight and value.shape[1:] != x.shape[1:]:
+            if value.size != x.size:
+                return None
+            value = x.reshape(value.shape)
+        operands.append(value if weight else x.reshape(value.shape))
+    predicted = replay.apply(seen.site.op, seen.site.attrs, operands, seen.shape)
+    return None if predicted is None else (predicted, own)

@@ -1,0 +1,169 @@
+"""What B's own batches were: order, size, dropped rows, scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import same
+from tfdiff.causes.words import at, number
+from tfdiff.errors import TfdiffError
+
+if TYPE_CHECKING:
+    from tfdiff.causes.scene import Floats, Scene
+    from tfdiff.trace.reader import Block, Trace
+
+MAX_STEPS = 20
+
+
+def shuffle(scene: Scene) -> Proposal | None:
+    """One run takes the rows in the order of the whole array, the other in another one: read from the rows' hashes."""
+    kinds = _numbers(scene, "data-shuffle")
+    if kinds is None or {kinds.get("a"), kinds.get("b")} != {"shuffled", "sequential"}:
+        return None
+    where = at(scene.finding.divergence.b)
+    if kinds["b"] == "sequential":
+        summary = "A shuffles the rows, B takes them in the same order in every epoch"
+        fix = f"dataset.shuffle(number_of_rows, reshuffle_each_iteration=True) before .batch(...), or shuffle the indices{where}"
+        if _keras_fit(scene):
+            fix = f"fit(..., shuffle=True){where}"
+    else:
+        summary = "B shuffles the rows, A takes them in the order of the array"
+        fix = f"fit(..., shuffle=False){where}" if _keras_fit(scene) else f"take the rows in their order: no shuffle{where}"
+    return Proposal(1.0, 0.0, summary, fix, {"a": kinds["a"], "b": kinds["b"]}, fitted=0)
+
+
+def dropped_batch(scene: Scene) -> Proposal | None:
+    """One run leaves out the rows at the end that fill no batch."""
+    found = _numbers(scene, "data-dropped-batch")
+    if found is None:
+        return None
+    rows, batch, by = int(found.get("rows", 0)), int(found.get("batch", 0)), str(found.get("dropped_by", ""))
+    rest = rows % batch if batch else 0
+    if not rest or by not in ("a", "b"):
+        return None
+    where = at(scene.finding.divergence.b)
+    if by == "b":
+        fix = f"do not drop the last batch: drop_remainder=False, or ceil(rows / batch_size) steps in an epoch{where}"
+    else:
+        fix = f"drop the last batch: drop_remainder=True{where}"
+    return Proposal(
+        1.0,
+        0.0,
+        f"{by.upper()} drops the last {rest} of {rows} rows in every epoch because they do not fill a batch of {batch}",
+        fix,
+        {"a": rest if by == "a" else 0, "b": rest if by == "b" else 0},
+        fitted=0,
+    )
+
+
+def batch_size(scene: Scene) -> Proposal | None:
+    """Batches of another size."""
+    found = _numbers(scene, "data-batch-size")
+    if found is None:
+        return None
+    a, b = int(found.get("a", 0)), int(found.get("b", 0))
+    if a == b or min(a, b) <= 0:
+        return None
+    fix = f"batch_size={a}{at(scene.finding.divergence.b)}"
+    summary = f"B trains on batches of {b} rows, A on batches of {a}"
+    return Proposal(abs(a - b) / max(a, b), 0.0, summary, fix, {"a": a, "b": b}, fitted=0)
+
+
+def scale(scene: Scene) -> Proposal | None:
+    """B's features are an affine map of A's: fitted on sorted values, and proved by mapping them back."""
+    found = _numbers(scene, "data-scale")
+    if found is None or not found.get("scale"):
+        return None
+    factor, offset = float(found["scale"]), float(found.get("offset", 0.0))
+    proof = _mapped_back(scene)
+    if proof is None:
+        return None
+    before, after, factor, offset = proof
+    where = at(scene.finding.divergence.b)
+    rounded, zero = _nice(factor), abs(offset) < 1e-6 * max(abs(factor), 1.0)
+    said = f"{rounded} * A's" if zero else f"{rounded} * A's {'+' if offset > 0 else '-'} {number(abs(offset))}"
+    return Proposal(
+        before,
+        after,
+        f"B's input values are {said}: the two scale their data differently",
+        f"{_inverse(factor, offset, zero=zero)}{where}",
+        {"a": 1.0, "b": float(f"{factor:.6g}"), "offset": 0.0 if zero else float(f"{offset:.6g}")},
+        fitted=1 if zero else 2,
+        noise=1e-3,
+    )
+
+
+def _numbers(scene: Scene, kind: str) -> dict[str, Any] | None:
+    return dict(scene.finding.numbers) if scene.finding.kind == kind else None
+
+
+def _keras_fit(scene: Scene) -> bool:
+    place = scene.finding.divergence.b
+    return place is not None and ".fit(" in f".{place.site}("
+
+
+def _nice(factor: float) -> str:
+    """`1/255` where it is one over a whole number."""
+    inverse = 1.0 / factor
+    whole = abs(factor) < 1.0 and same(inverse, round(inverse), 1e-4)
+    return f"1/{round(inverse)}" if whole else number(factor)
+
+
+def _inverse(factor: float, offset: float, *, zero: bool) -> str:
+    if zero:
+        whole = same(factor, round(factor), 1e-4) and abs(factor) > 1.0
+        return f"divide the inputs by {round(factor)}" if whole else f"multiply the inputs by {number(1.0 / factor)}"
+    return f"x = (x - {number(offset)}) / {number(factor)}"
+
+
+def _mapped_back(scene: Scene) -> tuple[float, float, float, float] | None:
+    """(error before, after, scale, offset) over the sorted values of the part that was scaled, row by row where they pair."""
+    a, b = _parts(scene.finding.a, own=False), _parts(scene.finding.b, own=True)
+    for part in b:
+        for other in a:
+            if part.size != other.size or not part.std() or not other.std():
+                continue
+            proof = _affine(other, part)
+            if proof is not None:
+                return proof
+    return None
+
+
+def _affine(x: Floats, y: Floats) -> tuple[float, float, float, float] | None:
+    """B's values `y` as factor * x + offset, in their order where that fits, else sorted."""
+    for p, q in ((x, y), (np.sort(x), np.sort(y))):
+        factor, offset = (float(value) for value in np.polyfit(p, q, 1))
+        if factor <= 0.0:
+            continue
+        back = (q - offset) / factor
+        scale_of = max(float(np.linalg.norm(p)), 1e-30)
+        after = float(np.linalg.norm(p - back)) / scale_of
+        before = float(np.linalg.norm(p - q)) / max(scale_of, float(np.linalg.norm(q)))
+        if after <= 1e-3 and before > 1e-2:
+            return before, after, factor, offset
+    return None
+
+
+def _parts(trace: Trace, *, own: bool) -> list[Floats]:
+    """The float tensors of the first steps' batches, each flattened over all steps."""
+    found: dict[int, list[Floats]] = {}
+    for step in range(min(trace.steps, MAX_STEPS)):
+        block = trace.step(step)
+        for position, values in enumerate(_batch(block, own=own)):
+            found.setdefault(position, []).append(values.reshape(-1))
+    return [np.concatenate(parts) for parts in found.values()]
+
+
+def _batch(block: Block, *, own: bool) -> list[Floats]:
+    role = "own input" if own and any(s.site.role == "own input" for s in block.observations) else "input"
+    found = []
+    for seen in block.observations:
+        if seen.site.role == role and seen.stored and seen.shape and seen.size > 1:
+            try:
+                found.append(np.asarray(block.array(seen.index)).astype(np.float64))
+            except (TfdiffError, ValueError):
+                continue
+    return found

@@ -1,0 +1,122 @@
+"""The gradients on their way into the update: one factor on all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.optimizer import rounding
+from tfdiff.causes.scene import joined, proportion, same
+from tfdiff.causes.words import at, creator, number
+from tfdiff.pairing.distance import relative_error
+from tfdiff.pairing.variables import convert_back
+
+if TYPE_CHECKING:
+    from tfdiff.causes.scene import Floats, Scene, Side, Update
+    from tfdiff.pairing.variables import VariablePair
+
+MAX_ACCUMULATED = 64
+
+
+def gradient_scale(scene: Scene) -> Proposal | None:
+    """All gradients are k times A's: those out of the tape, or those that the update was made of (accumulation)."""
+    return _of_tape(scene) if scene.phase == "backward" else _of_update(scene)
+
+
+def _of_tape(scene: Scene) -> Proposal | None:
+    pairs = scene.finding.variables
+    for role in ("weight gradient", "applied gradient"):
+        found = [g for pair in pairs if (g := _gradients(scene, pair, role)) is not None]
+        g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
+        if not found or not np.any(g_a) or not np.any(g_b):
+            continue
+        k, left = proportion(g_a, g_b)
+        if left > 1e-3 or k <= 0.0 or same(k, 1.0, 1e-4) or not _each(found, k):
+            continue
+        where = at(scene.finding.divergence.b)
+        return Proposal(
+            relative_error(g_a, g_b),
+            relative_error(g_a, g_b / k),
+            f"all {len(found)} gradients are {_times(k)} A's in B, although the forward pass and the loss agree",
+            f"multiply the gradients by {number(1 / k)}{where}",
+            {"a": 1.0, "b": float(f"{k:.6g}")},
+            noise=1e-3,
+        )
+    return None
+
+
+def _each(found: list[tuple[Floats, Floats]], k: float) -> bool:
+    """Whether the factor holds for every gradient by itself, not only for the largest."""
+    return all(relative_error(k * a, b) <= 1e-2 for a, b in found if np.linalg.norm(a) > 1e-6)
+
+
+def _gradients(scene: Scene, pair: VariablePair, role: str) -> tuple[Floats, Floats] | None:
+    values = []
+    for side, variable in ((scene.a, pair.a), (scene.b, pair.b)):
+        index = next((s.index for s in side.with_role(role) if s.site.variable == variable), None)
+        value = None if index is None else side.array(index)
+        if value is None:
+            return None
+        values.append(value)
+    try:
+        return values[0], convert_back(values[1], pair).reshape(values[0].shape)
+    except ValueError:
+        return None
+
+
+def _of_update(scene: Scene) -> Proposal | None:
+    """Both updates are -lr * c * (sum of the last n steps' gradients): n and both c are fitted."""
+    updates = scene.updates(scene.concerned)
+    u_a, u_b = joined(u.u_a for u in updates), joined(u.u_b for u in updates)
+    if not u_a.size or not np.any(u_a) or not np.any(u_b):
+        return None
+    noise = rounding(updates)
+    k, left = proportion(u_a, u_b)
+    if left > max(1e-3, noise) or k <= 0.0 or same(k, 1.0, 1e-4):
+        return None
+    n = _accumulated(scene, updates, max(1e-3, noise))
+    rates = [side.optimizer().get("learning_rate") for side in scene.sides]
+    both = all(isinstance(rate, (int, float)) for rate in rates)
+    if both and not same(float(rates[0]), float(rates[1])):
+        return None
+    accumulated = n > 1 and any(same(k, factor, 1e-3) for factor in (float(n), 1.0 / n))
+    if not accumulated and not (both and n == 1):
+        return None
+    constants = {"a": 1.0, "b": float(f"{k:.6g}")}
+    summary = f"the update is made of gradients {_times(k)} A's in B, although each step's gradients agree"
+    fix = f"multiply the gradients by {number(1 / k)}{at(scene.finding.divergence.b)}"
+    if accumulated:
+        mean_in_b = k < 1.0
+        constants = {"a": float(n) if mean_in_b else 1.0, "b": 1.0 if mean_in_b else float(n)}
+        how = ("sums", "averages") if mean_in_b else ("averages", "sums")
+        summary = f"A {how[0]} the gradients of {n} micro batches, B {how[1]} them: B's update is {_times(k)} A's"
+        change = f"do not divide the gradients by {n}" if mean_in_b else f"divide the accumulated gradients by {n}"
+        fix = f"{change}{at(scene.finding.divergence.b) or creator(scene, scene.b)}"
+    return Proposal(relative_error(u_a, u_b), relative_error(u_a, u_b / k), summary, fix, constants, noise=max(1e-3, noise))
+
+
+def _accumulated(scene: Scene, updates: list[Update], limit: float) -> int:
+    """Over how many steps, this one last, the summed gradients are proportional to A's update; 0 where none fits."""
+    total: list[Floats] | None = None
+    for back in range(min(scene.step + 1, MAX_ACCUMULATED)):
+        found = _of_step(scene.a, scene.step - back, [u.pair.a for u in updates])
+        if found is None:
+            return 0
+        total = found if total is None else [x + y for x, y in zip(total, found, strict=True)]
+        if proportion(joined(total), joined(u.u_a for u in updates))[1] <= limit:
+            return back + 1
+    return 0
+
+
+def _of_step(side: Side, step: int, variables: list[int]) -> list[Floats] | None:
+    block = side.trace.step(step)
+    known = {s.site.variable: s.index for s in block.observations if s.site.role == "weight gradient" and s.stored}
+    if not all(variable in known for variable in variables):
+        return None
+    return [np.asarray(block.array(known[variable])).astype(np.float64) for variable in variables]
+
+
+def _times(k: float) -> str:
+    return f"{number(k)} times" if k > 0 else f"{number(k)}"

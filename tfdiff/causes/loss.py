@@ -1,0 +1,271 @@
+"""The loss: softmax or sigmoid applied once too often or not at all, sums against means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfdiff.causes.functions import log_softmax, sigmoid, softmax, softplus
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import same
+from tfdiff.causes.words import api_of, at, b_site, number
+from tfdiff.pairing.distance import relative_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tfdiff.causes.scene import Floats, Scene, Side
+    from tfdiff.model import Site
+
+KERAS_EPSILON = 1e-7
+"""`keras.backend.epsilon()`: where Keras clips probabilities."""
+
+
+# --- from_logits -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entropy:
+    """A cross-entropy seen in the numbers."""
+
+    index: int
+    times: int
+    """How often softmax (sigmoid) is applied to the tensor before the logarithm."""
+    kind: str
+    """softmax or sigmoid."""
+    reduce: Callable[[Floats], Floats]
+    """From elements to the shape of the observation."""
+
+
+def loss_from_logits(scene: Scene) -> Proposal | None:
+    """The cross-entropy of one tensor, with softmax (sigmoid) applied another number of times on each side."""
+    for z_a, z_b in _predictions(scene):
+        for kind, labels in _labels(scene, z_a):
+            a, b = (_entropy(scene, side, z, labels, kind) for side, z in ((scene.a, z_a), (scene.b, z_b)))
+            if a is None or b is None or a.times == b.times:
+                continue
+            before = _apart(_elements(z_b, labels, kind, a.times), _elements(z_b, labels, kind, b.times), a.reduce)
+            after = scene.a.error(a.index, a.reduce(_elements(z_b, labels, kind, a.times)))
+            base = 1 if _is_probability(z_a, kind) else 0
+            counts = a.times + base, b.times + base
+            return Proposal(
+                before,
+                after,
+                _said(kind, *counts),
+                _logits_fix(scene, b_site(scene, b.index), kind, *counts),
+                {"a": counts[0], "b": counts[1]},
+                fitted=0,
+                noise=1e-4,
+            )
+    return None
+
+
+def _apart(x: Floats, y: Floats, reduce: Callable[[Floats], Floats]) -> float:
+    return relative_error(reduce(x), reduce(y))
+
+
+def _predictions(scene: Scene) -> Iterator[tuple[Floats, Floats]]:
+    """Equal tensors that could be what goes into the loss: the cuts, then the last equal activations."""
+    seen: set[int] = set()
+    for cut in scene.cuts:
+        seen.add(cut.a)
+        yield cut.x_a, cut.x_b
+    pairing = scene.finding.pairing
+    if pairing is None:
+        return
+    candidates = [m for m in pairing.matches if m.equal and scene.a.observations[m.a].site.role == "activation"]
+    for match in reversed(candidates[-40:]):
+        x_a, x_b = (side.array(i) for side, i in ((scene.a, match.a), (scene.b, match.b)))
+        if match.a not in seen and x_a is not None and x_b is not None and x_a.ndim >= 1 and x_a.size > 3:
+            yield x_a, x_b
+
+
+def _labels(scene: Scene, z: Floats) -> Iterator[tuple[str, Floats]]:
+    """(kind, labels in the shape of z) for the inputs that can be labels of this prediction."""
+    tried: list[Floats] = []
+    for seen in [*scene.a.with_role("input"), *scene.b.with_role("input")]:
+        side = scene.a if seen in scene.a.observations else scene.b
+        values = side.array(seen.index) if seen.size <= z.size else None
+        if values is None or not values.size or values.min() < 0:
+            continue
+        for kind, labels in _shaped(values, z):
+            if not any(np.array_equal(labels, other) for other in tried):
+                tried.append(labels)
+                yield kind, labels
+
+
+def _shaped(values: Floats, z: Floats) -> Iterator[tuple[str, Floats]]:
+    classes = z.shape[-1] if z.ndim > 1 else 1
+    if values.size == z.size and values.max() <= 1.0:
+        labels = values.reshape(z.shape)
+        if classes > 1 and np.allclose(labels.sum(axis=-1), 1.0, atol=1e-5):
+            yield "softmax", labels
+        yield "sigmoid", labels
+    elif values.size * classes == z.size and np.all(values == np.floor(values)) and values.max() < classes:
+        yield "softmax", np.eye(classes)[values.astype(np.int64).reshape(z.shape[:-1])]
+
+
+def _elements(z: Floats, labels: Floats, kind: str, times: int) -> Floats:
+    """Cross-entropy per sample (softmax) or per element (sigmoid)."""
+    if kind == "softmax":
+        if times == 0:
+            total = z.sum(axis=-1, keepdims=True)
+            p = np.clip(z / np.where(total == 0, 1.0, total), KERAS_EPSILON, 1.0 - KERAS_EPSILON)
+            return np.asarray(-(labels * np.log(p)).sum(axis=-1))
+        logits = z if times == 1 else softmax(z)
+        return np.asarray(-(labels * log_softmax(logits)).sum(axis=-1))
+    if times == 0:
+        p = np.clip(z, KERAS_EPSILON, 1.0 - KERAS_EPSILON)
+        return np.asarray(-(labels * np.log(p) + (1.0 - labels) * np.log(1.0 - p)))
+    logits = z if times == 1 else sigmoid(z)
+    return softplus(logits) - labels * logits
+
+
+def _entropy(scene: Scene, side: Side, z: Floats, labels: Floats, kind: str) -> Entropy | None:
+    """How often the side squashes the tensor: 0, 1 or 2 times, told by its per-sample losses or by their mean or sum."""
+    if labels.shape != z.shape and labels.size == z.size:
+        labels = labels.reshape(z.shape)
+    if labels.shape != z.shape:
+        return None
+    reductions: list[Callable[[Floats], Floats]] = [lambda e: e, lambda e: np.asarray(e.mean()), lambda e: np.asarray(e.sum())]
+    if kind == "sigmoid" and z.ndim > 1 and z.shape[-1] > 1:
+        reductions.insert(1, lambda e: np.asarray(e.mean(axis=-1)))
+    among = [i for i in side.bad if side.observations[i].size <= z.size]
+    tolerance = max(scene.tolerance, 5e-5)
+    for reduce in reductions:
+        for times in (1, 0, 2):
+            for sign in (1.0, -1.0):
+                predicted = reduce(_elements(z, labels, kind, times))
+                found = side.find(sign * predicted, among, tolerance)
+                if found is not None and sign > 0:
+                    return Entropy(found, times, kind, reduce)
+                if found is not None:
+                    return Entropy(found, times, kind, lambda e, r=reduce: -r(e))  # type: ignore[misc]
+    return None
+
+
+def _is_probability(z: Floats, kind: str) -> bool:
+    inside = bool(z.min() >= 0.0 and z.max() <= 1.0 + 1e-6)
+    return inside and (kind == "sigmoid" or bool(np.allclose(z.sum(axis=-1), 1.0, atol=1e-4)))
+
+
+_TIMES = {0: "not at all", 1: "once", 2: "twice", 3: "three times"}
+
+
+def _said(kind: str, a: int, b: int) -> str:
+    if b == 0:
+        return f"B's cross-entropy takes logits for probabilities: {kind} is applied {_TIMES[a]} in A, {_TIMES[b]} in B"
+    if b == a + 1:
+        return f"{kind} is applied {_TIMES[b]} in B, {_TIMES[a]} in A: B's cross-entropy gets probabilities where it wants logits"
+    return f"{kind} is applied {_TIMES.get(b, b)} in B's cross-entropy, {_TIMES.get(a, a)} in A's"
+
+
+def _logits_fix(scene: Scene, site: Site | None, kind: str, a: int, b: int) -> str:
+    where = at(scene.finding.divergence.b)
+    keras = site is not None and (site.source != site.called or "keras" in (site.api or ""))
+    if b > a:
+        if keras:
+            return f"from_logits=False, or no {kind} on the output{where}"
+        return f"{api_of(site) or 'the cross-entropy'}: pass the values before the {kind} as logits{where}"
+    if keras:
+        return f"from_logits=True{where}"
+    return f"apply tf.nn.{kind} before the logarithm, or use tf.nn.{kind}_cross_entropy_with_logits{where}"
+
+
+# --- reduction ---------------------------------------------------------------------------------------------------------
+
+
+def loss_reduction(scene: Scene) -> Proposal | None:
+    """The same terms, reduced by another factor: sum against mean, or a mean over other axes."""
+    return _by_factor(scene) or _broadcast(scene)
+
+
+def _by_factor(scene: Scene) -> Proposal | None:
+    """Both sides have c * sum(terms): c is fitted and must be 1 or one over a count of rows, columns or elements."""
+    for cut in scene.cuts:
+        total = float(cut.x_a.sum())
+        counts = _counts(cut.x_a.shape)
+        a, b = (_share(side, float(x.sum()), counts) for side, x in ((scene.a, cut.x_a), (scene.b, cut.x_b)))
+        if a is None or b is None or total == 0.0 or same(a[1], b[1], 1e-4):
+            continue
+        return Proposal(
+            abs(a[1] - b[1]) / max(abs(a[1]), abs(b[1])),
+            scene.a.error(a[0], np.asarray(a[1] * float(cut.x_b.sum()))),
+            f"{_word(b[1], cut.x_b.shape)} in B, {_word(a[1], cut.x_a.shape)} in A: B's loss is {number(b[1] / a[1])} times A's",
+            _reduction_fix(scene, b[0], a[1], cut.x_b.shape),
+            {"a": float(f"{a[1]:.6g}"), "b": float(f"{b[1]:.6g}"), "ratio": float(f"{b[1] / a[1]:.6g}")},
+            fitted=0,
+        )
+    return None
+
+
+def _counts(shape: tuple[int, ...]) -> list[float]:
+    """Numbers a sum over such a tensor may be divided by."""
+    size = float(np.prod(shape)) if shape else 1.0
+    found = {1.0, size}
+    for extent in shape:
+        found |= {float(extent), size / extent}
+    return sorted(found)
+
+
+def _share(side: Side, total: float, counts: list[float]) -> tuple[int, float] | None:
+    """(observation, c): the last scalar behind the cut that is c * total."""
+    for index in reversed(side.bad):
+        value = side.scalar(index)
+        if value is None or total == 0.0 or "float" not in side.observations[index].dtype:
+            continue
+        for count in counts:
+            if same(value, total / count, 5e-6):
+                return index, 1.0 / count
+    return None
+
+
+def _word(share: float, shape: tuple[int, ...]) -> str:
+    size = float(np.prod(shape)) if shape else 1.0
+    if same(share, 1.0, 1e-6):
+        return f"the {int(size)} terms of the loss are summed"
+    if same(share, 1.0 / size, 1e-6):
+        return f"the {int(size)} terms of the loss are averaged"
+    return f"the sum of the {int(size)} terms of the loss is divided by {number(1.0 / share)}"
+
+
+def _reduction_fix(scene: Scene, index: int, share: float, shape: tuple[int, ...]) -> str:
+    site, place = b_site(scene, index), scene.finding.divergence.b
+    size = float(np.prod(shape)) if shape else 1.0
+    mean = same(share, 1.0 / size, 1e-6)
+    keras = site is not None and site.layer is None and site.source != site.called
+    if mean:
+        what = "reduction='sum_over_batch_size'" if keras else "tf.reduce_mean(...)"
+    elif same(share, 1.0, 1e-6):
+        what = "reduction='sum'" if keras else "tf.reduce_sum(...)"
+    else:
+        what = f"tf.reduce_sum(...) / {number(1.0 / share)}"
+    return f"{what} for the loss{at(place)}"
+
+
+def _broadcast(scene: Scene) -> Proposal | None:
+    """(n,) against (n, 1): B's differences are an (n, n) table whose diagonal is A's."""
+    for cut in scene.cuts:
+        n = cut.x_b.size
+        table = next((i for i in scene.b.bad if scene.b.observations[i].shape == (n, n) and n > 1), None)
+        values = None if table is None else scene.b.array(table)
+        if table is None or values is None:
+            continue
+        diagonal = np.ascontiguousarray(np.diagonal(values))
+        twin = next((s for sign in (1.0, -1.0) if (s := scene.a.find(sign * diagonal)) is not None), None)
+        if twin is None:
+            continue
+        known = scene.a.array(twin)
+        spread = relative_error(np.broadcast_to(diagonal, (n, n)), values)
+        after = min(scene.a.error(twin, diagonal), scene.a.error(twin, -diagonal)) if known is not None else float("inf")
+        return Proposal(
+            max(spread, 0.5),
+            after,
+            f"shapes ({n},) and ({n}, 1) broadcast to ({n}, {n}) in B's loss: every prediction meets every label",
+            f"tf.squeeze(prediction, -1), or give the labels the prediction's shape{at(scene.finding.divergence.b)}",
+            {"a": n, "b": n * n},
+            fitted=0,
+        )
+    return None

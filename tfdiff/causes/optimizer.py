@@ -1,0 +1,176 @@
+"""The update: another learning rate, another weight decay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import EPS32, TINY, joined, proportion, same
+from tfdiff.causes.words import at, creator, number, optimizer_name
+from tfdiff.pairing.distance import relative_error
+
+if TYPE_CHECKING:
+    from tfdiff.causes.scene import Floats, Scene, Side, Update
+
+EQUAL = 2e-3
+"""Up to which relative difference two constants read from the traces are the same one."""
+
+
+def rounding(updates: list[Update]) -> float:
+    """Relative error of the updates that comes from reading them off as differences of float32 weights."""
+    weights = joined(u.w_a for u in updates)
+    steps = max(float(np.linalg.norm(joined(u.u_a for u in updates))), float(np.linalg.norm(joined(u.u_b for u in updates))))
+    return 2.0 * EPS32 * float(np.linalg.norm(weights)) / max(steps, TINY)
+
+
+def learning_rate(scene: Scene) -> Proposal | None:
+    """The gradients agree and every update is k times A's: k must be the ratio of two learning rates that can be seen."""
+    updates = scene.updates(scene.concerned)
+    u_a, u_b = joined(u.u_a for u in updates), joined(u.u_b for u in updates)
+    if not u_a.size or not np.any(u_a) or not np.any(u_b):
+        return None
+    k, left = proportion(u_a, u_b)
+    if k <= 0.0 or same(k, 1.0, 1e-6) or left > max(1e-3, rounding(updates)):
+        return None
+    rates = _rates(scene, updates, k)
+    if rates is None:
+        return None
+    a, b, known = rates
+    return Proposal(
+        relative_error(u_a, u_b),
+        relative_error(u_a, u_b * (a / b)),
+        f"B's updates are {number(k)} times A's although the gradients agree: learning rate {number(b)} in B, {number(a)} in A",
+        f"{_lr_fix(scene, a)}{creator(scene, scene.b)}",
+        {"a": a, "b": b},
+        fitted=2 - known,
+        noise=max(1e-3, rounding(updates)),
+    )
+
+
+def _rates(scene: Scene, updates: list[Update], k: float) -> tuple[float, float, int] | None:
+    """(A's rate, B's rate, how many of them were read): told by the optimizers, else by constants that flow into the update."""
+    told = _told(scene.a), _told(scene.b)
+    if told[0] is not None and told[1] is not None:
+        return (told[0], told[1], 2) if same(told[1] / told[0], k, EQUAL) else None
+    seen = _constants(scene, scene.a, updates), _constants(scene, scene.b, updates)
+    for side in (0, 1):
+        if told[side] is not None:
+            rate = told[side] or 0.0
+            other = rate * k if side == 0 else rate / k
+            if not any(same(other, value, EQUAL) for value in seen[1 - side]):
+                return None
+            return (rate, _nearest(other, seen[1]), 1) if side == 0 else (_nearest(other, seen[0]), rate, 1)
+    ratios = [(a, b) for a in seen[0] for b in seen[1] if same(b / a, k, EQUAL) and not same(a, b, 1e-6)]
+    own = [(a, b) for a, b in ratios if a not in seen[1] or b not in seen[0]]
+    return (*own[0], 0) if own else None
+
+
+def _told(side: Side) -> float | None:
+    """The learning rate that the step's optimizer says it used."""
+    value: Any = side.optimizer().get("learning_rate")
+    return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+
+def _constants(scene: Scene, side: Side, updates: list[Update]) -> list[float]:
+    """Positive scalars that flow into the update of the concerned variables, by size."""
+    wanted = {u.pair.a if side is scene.a else u.pair.b for u in updates}
+    assigns = [seen.index for seen in side.with_role("assign") if seen.site.variable in wanted]
+    found: set[float] = set()
+    for index in side.ancestors(assigns):
+        seen = side.observations[index]
+        value = side.scalar(index)
+        if value is not None and 0.0 < abs(value) < 1e3 and "float" in seen.dtype and _is_setting(side, index):
+            found.add(abs(value))
+    return sorted(found)
+
+
+def _is_setting(side: Side, index: int) -> bool:
+    """Whether a scalar is made of constants and variables alone, in the update."""
+    seen = side.observations[index]
+    return seen.site.role in ("constant", "state", "slot") or seen.site.phase == "update"
+
+
+def _nearest(value: float, among: list[float]) -> float:
+    return min(among, key=lambda other: abs(other - value))
+
+
+def _lr_fix(scene: Scene, rate: float) -> str:
+    if scene.b.optimizer():
+        return f"{optimizer_name(scene.b)}(learning_rate={number(rate)})"
+    return f"multiply the gradient by {number(rate)}: w.assign_sub({number(rate)} * g)"
+
+
+def weight_decay(scene: Scene) -> Proposal | None:
+    """The updates differ by c * w: c is fitted, and so is each side's own decay where its ops show it."""
+    updates = scene.updates(scene.concerned)
+    w, u_a, u_b = (joined(getattr(u, name) for u in updates) for name in ("w_a", "u_a", "u_b"))
+    if not w.size or not np.any(w):
+        return None
+    c, left = proportion(w, u_a - u_b)
+    noise = rounding(updates)
+    before = relative_error(u_a, u_b)
+    scale = max(float(np.linalg.norm(u_a)), float(np.linalg.norm(u_b)), TINY)
+    difference = max(float(np.linalg.norm(u_a - u_b)), TINY)
+    if left > max(2e-3, 3.0 * noise * scale / difference) or _uniform(w):
+        return None
+    decays = _decays(scene, updates, c)
+    told = [float(side.optimizer().get("config", {}).get("weight_decay") or 0.0) for side in scene.sides]
+    a, b = decays if decays is not None else ((0.0, c) if c > 0 else (-c, 0.0))
+    return Proposal(
+        before,
+        relative_error(u_a, u_b + c * w),
+        f"each step takes {_share(b)} of the weights away in B, {_share(a)} in A (weight decay)",
+        _decay_fix(scene, a, b, told[0]),
+        {"a": float(f"{a:.4g}"), "b": float(f"{b:.4g}"), "difference": float(f"{c:.4g}")},
+        fitted=1 if decays is None else 2,
+        noise=max(1e-3, noise),
+    )
+
+
+def _uniform(w: Floats) -> bool:
+    """Whether the weights are all alike, so that 'proportional to the weights' says nothing."""
+    return float(w.std()) <= 1e-6 * float(np.abs(w).max())
+
+
+def _share(decay: float) -> str:
+    return "nothing" if decay == 0.0 else f"{number(100 * decay)} %"
+
+
+def _decays(scene: Scene, updates: list[Update], c: float) -> tuple[float, float] | None:
+    """The decays of both sides whose difference is c, as far as their ops show a multiple of the weight."""
+    a, b = [0.0, *_multiples(scene.a, updates, of_a=True)], [0.0, *_multiples(scene.b, updates, of_a=False)]
+    fits = [(x, y) for x in a for y in b if abs(y - x - c) <= 0.02 * abs(c)]
+    # Of several pairs the one that explains both sides' ops: most of them used, then the smallest.
+    return max(fits, key=lambda pair: ((pair[0] != 0) + (pair[1] != 0), -pair[0] - pair[1]), default=None)
+
+
+def _multiples(side: Side, updates: list[Update], *, of_a: bool) -> list[float]:
+    """Factors (0 < f < 0.5) of tensors of the update that are f times the first weight."""
+    first = max(updates, key=lambda u: float(np.linalg.norm(u.w_a)))
+    variable = first.pair.a if of_a else first.pair.b
+    w = side.before(variable)
+    if w is None:
+        return []
+    found: list[float] = []
+    for seen in side.observations:
+        if seen.site.phase != "update" or seen.size != w.size or seen.site.role not in ("operation", "assign"):
+            continue
+        factor = seen.stats.norm / max(float(np.linalg.norm(w)), TINY)
+        close = 1e-12 < factor < 0.5 and (side.error(seen.index, factor * w) <= 1e-5 or side.error(seen.index, -factor * w) <= 1e-5)
+        if close and not any(same(factor, other, 1e-3) for other in found):
+            found.append(factor)
+    return found
+
+
+def _decay_fix(scene: Scene, a: float, b: float, told: float) -> str:
+    where = at(scene.finding.divergence.b) or creator(scene, scene.b)
+    rate = scene.a.optimizer().get("learning_rate")
+    if a > 0.0 and isinstance(rate, (int, float)) and same(a, b * rate, 0.02):
+        return f"scale the decay by the learning rate: learning_rate * {number(b)} * w instead of {number(b)} * w{where}"
+    if a > 0.0 and told and isinstance(rate, (int, float)) and same(a, told * rate, 0.02):
+        return f"take learning_rate * {number(told)} * w away in each step{where}"
+    if a > 0.0:
+        return f"take {number(a)} * w away in each step instead of {_share(b) if b == 0 else number(b) + ' * w'}{where}"
+    return f"no weight decay (weight_decay=0){where}"

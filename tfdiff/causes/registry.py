@@ -1,0 +1,58 @@
+"""All hypotheses, in the order in which they are tried: a new cause is one function and one line here."""
+
+from __future__ import annotations
+
+from tfdiff.causes import (
+    architecture,
+    data,
+    dropout,
+    gradients,
+    init,
+    layers,
+    loss,
+    masks,
+    normalization,
+    optimizer,
+    penalties,
+    state,
+)
+from tfdiff.causes.hypothesis import Hypothesis
+
+UNEXPLAINED = "unexplained"
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    Hypothesis(("data-scale",), ("data",), data.scale),
+    Hypothesis(("data-shuffle",), ("data",), data.shuffle),
+    Hypothesis(("data-dropped-batch",), ("data",), data.dropped_batch),
+    Hypothesis(("data-batch-size",), ("data",), data.batch_size),
+    Hypothesis(("init-distribution",), ("init",), init.distribution),
+    Hypothesis(("dropout-rate",), ("forward",), dropout.dropout_rate),
+    Hypothesis(("training-flag",), ("forward",), normalization.training_flag),
+    Hypothesis(("loss-from-logits",), ("forward", "loss"), loss.loss_from_logits),
+    Hypothesis(("activation",), ("forward", "loss"), layers.activation),
+    Hypothesis(("norm-epsilon",), ("forward",), normalization.norm_epsilon),
+    Hypothesis(("mask",), ("forward", "loss"), masks.mask),
+    Hypothesis(("loss-reduction",), ("loss", "forward"), loss.loss_reduction),
+    Hypothesis(("loss-regularization-missing",), ("loss",), penalties.regularization_missing),
+    Hypothesis(("training-flag", "arch-missing-layer", "arch-extra-layer"), ("forward",), dropout.dropout_absent),
+    Hypothesis(("bias-missing",), ("forward",), layers.bias_missing),
+    Hypothesis(("arch-extra-layer",), ("forward",), architecture.extra_layer),
+    Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
+    Hypothesis(("lr",), ("update",), optimizer.learning_rate),
+    Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
+    Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
+    Hypothesis(("state-norm-momentum",), ("state",), state.momentum),
+    Hypothesis(("state-norm-variance",), ("state",), state.unbiased_variance),
+    Hypothesis(("state-updates-not-run",), ("state",), state.updates_not_run),
+)
+
+OVERRULED: dict[str, frozenset[str]] = {
+    "loss-from-logits": frozenset({"activation"}),
+    "lr": frozenset({"grad-scale"}),
+}
+"""What is not said any more once the key is proved: the same numbers in less fitting words."""
+
+
+def returnable() -> frozenset[str]:
+    """Every code that can be returned."""
+    return frozenset({UNEXPLAINED, *(code for hypothesis in HYPOTHESES for code in hypothesis.codes)})
