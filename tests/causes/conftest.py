@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import programs
 import pytest
+
+from . import programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

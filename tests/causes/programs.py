@@ -97,7 +97,9 @@ class Program:
         path = f"net/{layer}" if layer else None
         return self.put("activation", about.pop("phase", "forward"), kind, value, inputs, layer=path, **about)
 
-    def dense(self, x: int, name: str, width: int, *, layer: str | None = None, bias: bool = True, line: int = 2) -> int:
+    def dense(
+        self, x: int, name: str, width: int, *, layer: str | None = None, bias: bool = True, line: int = 2
+    ) -> int:
         """A matrix product and a bias; the variables are made on first use."""
         shape = (self.value(x).shape[-1], width)
         if f"{name}/w" not in self.weights:
@@ -114,7 +116,9 @@ class Program:
 
     def loss(self, at: int, line: int = 20) -> None:
         """The target of the gradient call."""
-        self.put("loss", "loss", "", self.value(at), (at,), source=f"{self.script}:{line}", called=f"{self.script}:{line}")
+        self.put(
+            "loss", "loss", "", self.value(at), (at,), source=f"{self.script}:{line}", called=f"{self.script}:{line}"
+        )
 
     def gradient(self, name: str, value: Any, line: int = 21) -> None:
         """The gradient of a variable, out of the tape."""
@@ -122,7 +126,9 @@ class Program:
         about = {"source": f"{self.script}:{line}", "called": f"{self.script}:{line}"}
         self.put("weight gradient", "backward", "Mul", value, (at,), variable=self.index[name], **about)
 
-    def assign(self, name: str, change: Any, *inputs: int, phase: str = "update", line: int = 22, layer: str | None = None) -> None:
+    def assign(
+        self, name: str, change: Any, *inputs: int, phase: str = "update", line: int = 22, layer: str | None = None
+    ) -> None:
         """Subtract from a weight, or set a state."""
         about = {"source": f"{self.script}:{line}", "called": f"{self.script}:{line}"}
         path = f"net/{layer}" if layer else None
@@ -144,14 +150,27 @@ class Program:
     def write(self, path: Path, pairs: tuple[dict[str, Any], ...] = ()) -> None:
         """Write the trace; `pairs` where it started equal to a reference."""
         with TraceWriter(path, force=True) as writer:
-            shared = {"weights": {"shared": len(pairs), "a": len(pairs), "b": len(pairs)}, "batches": True, "noise": True}
+            shared = {
+                "weights": {"shared": len(pairs), "a": len(pairs), "b": len(pairs)},
+                "batches": True,
+                "noise": True,
+            }
             reference = "a.h5" if pairs else None
             writer.header(Header(self.script, (), {}, {}, reference, shared if pairs else {}, pairs))
             kinds = {name: "state" if name in self.states else "weight" for name in self.index}
             layers = {name: name.split("/")[0] if self.keras else None for name in self.index}
             writer.variables(
                 [
-                    Variable(number, name, self.initial[name].shape, "float32", kinds[name] == "weight", kinds[name], layers[name], f"{self.script}:3")
+                    Variable(
+                        number,
+                        name,
+                        self.initial[name].shape,
+                        "float32",
+                        kinds[name] == "weight",
+                        kinds[name],
+                        layers[name],
+                        f"{self.script}:3",
+                    )
                     for name, number in self.index.items()
                 ]
             )
@@ -176,7 +195,9 @@ def diff(a: Program, b: Program, folder: Path, findings: list[Finding] | None = 
         if program.records:
             program.end_step()
     pairs = tuple(
-        {"a": number, "b": b.index[name], "permutation": None, "evidence": "name"} for name, number in a.index.items() if name in b.index
+        {"a": number, "b": b.index[name], "permutation": None, "evidence": "name"}
+        for name, number in a.index.items()
+        if name in b.index
     )
     a.write(folder / "a.h5")
     b.write(folder / "b.h5", pairs)

@@ -1,8 +1,9 @@
 """Dropout rates are fitted from scale and draw, and never named where something else was done."""
 
 import numpy as np
-from . import programs
 import pytest
+
+from . import programs
 from .programs import Program, features
 
 
@@ -69,7 +70,9 @@ def test_fix_speaks_b_api(first):
 def test_fix_of_a_layer_is_its_argument(first):
     """A Keras layer is mended by its argument."""
     layer = drop(0.5, layer="drop", layer_class="Dropout")
-    cause = first(program("a.py", drop(0.2, layer="drop", layer_class="Dropout"), keras=True), program("b.py", layer, keras=True))
+    cause = first(
+        program("a.py", drop(0.2, layer="drop", layer_class="Dropout"), keras=True), program("b.py", layer, keras=True)
+    )
     assert cause.fix == "Dropout(0.2) at b.py:5"
 
 

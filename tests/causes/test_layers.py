@@ -1,10 +1,11 @@
 """Activations, biases, masks and layers that only one side has."""
 
 import numpy as np
-from . import programs
 import pytest
-from .programs import Program, features
 from scipy.special import erf
+
+from . import programs
+from .programs import Program, features
 
 FUNCTIONS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -33,7 +34,16 @@ def network(script: str, function, *, layer: str | None = None, bias: bool = Tru
     return p
 
 
-@pytest.mark.parametrize(("a", "b"), [("relu", "tanh"), ("gelu", "gelu (tanh)"), ("swish", "leaky_relu(0.3)"), ("elu", "softplus"), ("leaky_relu(0.3)", "leaky_relu(0.01)")])
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("relu", "tanh"),
+        ("gelu", "gelu (tanh)"),
+        ("swish", "leaky_relu(0.3)"),
+        ("elu", "softplus"),
+        ("leaky_relu(0.3)", "leaky_relu(0.01)"),
+    ],
+)
 def test_swapped_activation(first, a, b):
     """Both functions are named, constants fitted."""
     cause = first(network("a.py", FUNCTIONS[a]), network("b.py", FUNCTIONS[b]))
@@ -65,7 +75,10 @@ def test_unknown_activation_is_unexplained(first):
 
 def test_scaled_activation_is_unexplained(first):
     """1.1 * relu(x) is not relu, and no other function either."""
-    assert first(network("a.py", FUNCTIONS["relu"]), network("b.py", lambda x: 1.1 * np.maximum(x, 0))).code == "unexplained"
+    assert (
+        first(network("a.py", FUNCTIONS["relu"]), network("b.py", lambda x: 1.1 * np.maximum(x, 0))).code
+        == "unexplained"
+    )
 
 
 def test_activation_in_a_layer_is_its_argument(first):
@@ -132,7 +145,9 @@ def masked_mean(p: Program, h: int, at: int) -> int:
 
 def test_mask_left_out_of_an_average(first):
     """A averages over what is not padded, B over everything."""
-    cause = first(pooled("a.py", masked_mean, "x"), pooled("b.py", lambda p, h, _: p.op("Mean", p.value(h).mean(1), h, line=5)))
+    cause = first(
+        pooled("a.py", masked_mean, "x"), pooled("b.py", lambda p, h, _: p.op("Mean", p.value(h).mean(1), h, line=5))
+    )
     assert cause.code == "mask"
     assert cause.constants["b"] == 1.0
     assert 0 < cause.constants["a"] < 1
@@ -142,5 +157,8 @@ def test_mask_left_out_of_an_average(first):
 
 def test_average_over_half_the_positions_is_unexplained(first):
     """A slice is no mask."""
-    cause = first(pooled("a.py", masked_mean, "x"), pooled("b.py", lambda p, h, _: p.op("Mean", p.value(h)[:, 1:].mean(1), h, line=5)))
+    cause = first(
+        pooled("a.py", masked_mean, "x"),
+        pooled("b.py", lambda p, h, _: p.op("Mean", p.value(h)[:, 1:].mean(1), h, line=5)),
+    )
     assert (cause.code, cause.b.source) == ("unexplained", "b.py:5")

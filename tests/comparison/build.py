@@ -82,8 +82,7 @@ class Recorder:
         key = (*key, self.counts[key])
         self.counts[key[:-1]] += 1
         if key not in self.sites:
-            self.sites[key] = Site(len(self.sites), role, phase, op, occurrence=key[-1], **about)  # type:
-            ignore[arg - type]
+            self.sites[key] = Site(len(self.sites), role, phase, op, occurrence=key[-1], **about)
         value = np.asarray(value, np.float32) if np.asarray(value).dtype.kind == "f" else np.asarray(value)
         self.records.append(Record(self.sites[key], value, inputs, of))
         self.values.append(value)
@@ -112,7 +111,7 @@ def initial_values(kind: str, seed: int) -> dict[str, Array]:
         "uniform": lambda *shape: rng.uniform(-0.4, 0.4, shape),
         "normal": lambda *shape: rng.normal(size=shape),
     }[kind]
-    bias = (lambda n: np.zeros(n)) if kind == "uniform" else (lambda n: rng.normal(size=n))
+    bias = np.zeros if kind == "uniform" else rng.standard_normal
     values = {
         "W1": draw(6, 12), "b1": bias(12), "gamma": np.ones(12), "beta": np.zeros(12),
         "W2": draw(12, 4), "b2": bias(4), "mean": np.zeros(12), "var": np.ones(12),
@@ -169,6 +168,7 @@ class Network:
         ]  # fmt: skip
 
     def read(self, name: str) -> int:
+        """Record a variable as the forward pass reads it."""
         role = "state" if name in ("mean", "var") else "weight"
         return self.recorder.put(role, "forward", "ReadVariableOp", self.values[name], variable=self.index[name])
 
@@ -197,6 +197,7 @@ class Network:
         return info, list(recorder.records)
 
     def forward(self, number: int, x_at: int, y_at: int) -> dict[str, Any]:
+        """Run the network and the loss; the indices that the backward pass needs."""
         recorder, plan, v, value = self.recorder, self.plan, self.values, self.recorder.values
         w1 = self.read("W1")
         z = recorder.op("first", "MatMul", value[x_at] @ v["W1"], x_at, w1)
@@ -269,6 +270,7 @@ class Network:
         return out, (value[mean], value[inverse])
 
     def loss(self, logits: int, y_at: int, w1: int) -> int:
+        """The loss: squared errors, and the penalty where there is one."""
         recorder, plan, value = self.recorder, self.plan, self.recorder.values
         square = recorder.op("loss", "SquaredDifference", (value[logits] - value[y_at]) ** 2, logits, y_at)
         if plan.reduction == "sum":
@@ -286,6 +288,7 @@ class Network:
         return loss
 
     def backward(self, f: dict[str, Any], y: Array) -> dict[str, Array]:
+        """Gradients of all weights, with the operations that make them."""
         recorder, plan, v, value = self.recorder, self.plan, self.values, self.recorder.values
 
         def operation(op: str, array: Array, *inputs: int, of: int | None = None) -> int:
@@ -331,6 +334,7 @@ class Network:
         return {name: value[at] for name, at in kept.items()}
 
     def update(self, gradients: dict[str, Array]) -> None:
+        """Apply the gradients, then record all variables."""
         recorder, plan, v = self.recorder, self.plan, self.values
         if plan.clip is not None:
             gradients = {name: np.clip(gradient, -plan.clip, plan.clip) for name, gradient in gradients.items()}
@@ -380,7 +384,7 @@ def record(
                 None if reference is None else "a.h5",
                 shared if reference else {},
                 pairs if reference else (),
-            )  # fmt: skip
+            )
         )
         writer.variables(network.variables())
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
+    """The same numbers in every run."""
     return np.random.default_rng(8)
 
 

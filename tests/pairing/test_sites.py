@@ -49,10 +49,12 @@ def pairs_of(tmp_path: Path, a: Sequence[Array], b: Sequence[Array], *, keep: bo
 
 @pytest.fixture
 def rng() -> np.random.Generator:
+    """The same numbers in every run."""
     return np.random.default_rng(3)
 
 
 def normal(rng: np.random.Generator, *shape: int) -> Array:
+    """Normal float32 numbers."""
     return rng.normal(size=shape).astype(np.float32)
 
 

@@ -188,10 +188,10 @@ def test_interrupted_step_is_written_anew(tmp_path, monkeypatch):
 
 
 def test_forked_child_writes_nothing(tmp_path):
-    """A child that the script forks leaves its parent's trace alone, whatever it calls."""
+    """A child that the script forks leaves its parent's trace alone, also when another thread was writing."""
     path = tmp_path / "t.h5"
     program = f"""
-import os, sys
+import os, sys, threading
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 import numpy as np
@@ -203,16 +203,26 @@ writer = TraceWriter(Path({str(path)!r}))
 writer.header(Header("a.py", (), {{}}, {{}}))
 writer.step(StepInfo(0), [Record(site, np.array(0.0))])
 before = writer.path.read_bytes()
+writing, done = threading.Event(), threading.Event()
+def hold():
+    with writer._lock:
+        writing.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+writing.wait()
 if not (pid := os.fork()):
     writer.step(StepInfo(1), [Record(site, np.array(99.0))])
     writer.close()
     sys.exit(0)
 os.waitpid(pid, 0)
+done.set()
+thread.join()
 assert writer.path.read_bytes() == before
 writer.step(StepInfo(1), [Record(site, np.array(1.0))])
 writer.close()
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     with open_trace(path) as trace:
         assert [float(trace.step(step).array(0)) for step in range(trace.steps)] == [0.0, 1.0]
 

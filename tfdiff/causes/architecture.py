@@ -88,7 +88,9 @@ def _skip(scene: Scene, side: Side, start: int, x: Floats, target: int) -> tuple
     """(what `target` gives for the tensor of the cut, the unpaired weights skipped), None where nothing is skipped."""
     pairs = scene.pair_of_a if side is scene.a else scene.pair_of_b
     between = side.ancestors((target,)) - side.ancestors((start,))
-    variables = {v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"}
+    variables = {
+        v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"
+    }
     own = sorted(v for v in variables if v not in pairs)
     seen = side.observations[target]
     if not own or start not in side.ancestors((target,)):

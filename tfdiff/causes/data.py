@@ -31,7 +31,11 @@ def shuffle(scene: Scene) -> Proposal | None:
             fix = f"fit(..., shuffle=True){where}"
     else:
         summary = "B shuffles the rows, A takes them in the order of the array"
-        fix = f"fit(..., shuffle=False){where}" if _keras_fit(scene) else f"take the rows in their order: no shuffle{where}"
+        fix = (
+            f"fit(..., shuffle=False){where}"
+            if _keras_fit(scene)
+            else f"take the rows in their order: no shuffle{where}"
+        )
     return Proposal(1.0, 0.0, summary, fix, {"a": kinds["a"], "b": kinds["b"]}, fitted=0)
 
 

@@ -33,6 +33,13 @@ class Drop:
     """The draw that decided, None where none was found."""
     below: bool = False
     """Kept where the draw lies below the keep probability (else: at or above the rate)."""
+    slack: float = 1e-5
+    """How far the rate may be off: half the gap between the draws on its two sides where no scale tells it."""
+
+    @property
+    def scaled(self) -> bool:
+        """Whether what is kept is scaled up by 1 / (1 - rate)."""
+        return self.scale > 1.0 + 1e-6
 
     def again(self, x: Floats, uniform: Floats) -> Floats:
         """What this dropout makes of another tensor with a draw of its shape."""
@@ -44,7 +51,7 @@ def dropout_rate(scene: Scene) -> Proposal | None:
     """Both sides drop, but another share: fits both rates from the scale and from the draws that were dropped."""
     for cut in scene.cuts:
         a, b = find_drop(scene.a, cut.a, cut.x_a), find_drop(scene.b, cut.b, cut.x_b)
-        if a is None or b is None or same(a.rate, b.rate, 1e-4):
+        if a is None or b is None or a.scaled != b.scaled or _may_be_equal(a, b):
             continue
         before = scene.distance(a.index, b.index, cut)
         doubt = 0.0
@@ -97,6 +104,10 @@ def find_drop(side: Side, index: int, x: Floats) -> Drop | None:
     return None
 
 
+def _may_be_equal(a: Drop, b: Drop) -> bool:
+    return abs(a.rate - b.rate) <= max(a.slack, b.slack)
+
+
 def _as_drop(side: Side, index: int, x: Floats, y: Floats, known: set[int]) -> Drop | None:
     active, kept = x != 0.0, (y != 0.0) & (x != 0.0)
     dropped = active & ~kept
@@ -106,23 +117,31 @@ def _as_drop(side: Side, index: int, x: Floats, y: Floats, known: set[int]) -> D
     if scale <= 0.0 or relative_error(y, np.where(kept, scale * x, 0.0)) > EXACT:
         return None
     rate = 1.0 - 1.0 / scale if scale > 1.0 + 1e-6 else None
-    for noise in sorted(side.ancestors((index,)) - known):
-        if side.observations[noise].site.role == "noise":
-            found = _by_draw(side.array(noise), kept, dropped, rate)
-            if found is not None:
-                fitted, uniform, below = found
-                return Drop(index, fitted, scale, kept, uniform, below)
-    share = float(dropped.sum()) / float(active.sum())
-    spread = 4.0 * (share * (1 - share) / active.sum()) ** 0.5
-    if rate is None or abs(share - rate) > spread:
+    drawn = [i for i in sorted(side.ancestors((index,)) - known) if side.observations[i].site.role == "noise"]
+    for noise in drawn:
+        found = _by_draw(side.array(noise), kept, dropped, rate)
+        if found is not None:
+            fitted, uniform, below, slack = found
+            return Drop(index, fitted, scale, kept, uniform, below, slack)
+    if drawn or rate is None or not _looks_random(x, dropped, active, rate):
         return None
     return Drop(index, rate, scale, kept, None)
 
 
+def _looks_random(x: Floats, dropped: npt.NDArray[np.bool_], active: npt.NDArray[np.bool_], rate: float) -> bool:
+    """Without a draw: as many dropped as the rate says, and neither the large nor the small ones."""
+    count = float(active.sum())
+    share = float(dropped.sum()) / count
+    spread = 4.0 * (share * (1.0 - share) / count) ** 0.5
+    values = x[active]
+    shift = abs(float(x[dropped].mean()) - float(values.mean()))
+    return abs(share - rate) <= spread and shift <= 4.0 * float(values.std()) / float(dropped.sum()) ** 0.5
+
+
 def _by_draw(
     uniform: Floats | None, kept: npt.NDArray[np.bool_], dropped: npt.NDArray[np.bool_], rate: float | None
-) -> tuple[float, Floats, bool] | None:
-    """(rate, draw, below) where one threshold of the draw parts what was kept from what was dropped."""
+) -> tuple[float, Floats, bool, float] | None:
+    """(rate, draw, below, slack) where one threshold of the draw parts what was kept from what was dropped."""
     if uniform is None:
         return None
     try:
@@ -137,7 +156,9 @@ def _by_draw(
         return None
     if rate is not None and not low - 1e-4 <= rate <= high + 1e-4:
         return None
-    return (0.5 * (low + high) if rate is None else rate), np.asarray(drawn), below
+    if rate is None:
+        return 0.5 * (low + high), np.asarray(drawn), below, max(0.5 * (high - low), 1e-5)
+    return rate, np.asarray(drawn), below, 1e-5
 
 
 def _common(scene: Scene, cut: Cut, a: Drop, b: Drop) -> float:

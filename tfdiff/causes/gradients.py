@@ -9,7 +9,7 @@ import numpy as np
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.optimizer import rounding
 from tfdiff.causes.scene import joined, proportion, same
-from tfdiff.causes.words import at, creator, number
+from tfdiff.causes.words import at, creator, number, plain
 from tfdiff.pairing.distance import relative_error
 from tfdiff.pairing.variables import convert_back
 
@@ -78,8 +78,9 @@ def _of_update(scene: Scene) -> Proposal | None:
         return None
     n = _accumulated(scene, updates, max(1e-3, noise))
     rates = [side.optimizer().get("learning_rate") for side in scene.sides]
-    both = all(isinstance(rate, (int, float)) for rate in rates)
-    if both and not same(float(rates[0]), float(rates[1])):
+    told = [float(rate) for rate in rates if isinstance(rate, (int, float))]
+    both = len(told) == 2
+    if both and not same(*told):
         return None
     accumulated = n > 1 and any(same(k, factor, 1e-3) for factor in (float(n), 1.0 / n))
     if not accumulated and not (both and n == 1):
@@ -93,21 +94,45 @@ def _of_update(scene: Scene) -> Proposal | None:
         how = ("sums", "averages") if mean_in_b else ("averages", "sums")
         summary = f"A {how[0]} the gradients of {n} micro batches, B {how[1]} them: B's update is {_times(k)} A's"
         change = f"do not divide the gradients by {n}" if mean_in_b else f"divide the accumulated gradients by {n}"
-        fix = f"{change}{at(scene.finding.divergence.b) or creator(scene, scene.b)}"
-    return Proposal(relative_error(u_a, u_b), relative_error(u_a, u_b / k), summary, fix, constants, noise=max(1e-3, noise))
+        fix = f"{change}{_accumulator_line(scene) or at(scene.finding.divergence.b) or creator(scene, scene.b)}"
+    return Proposal(
+        relative_error(u_a, u_b), relative_error(u_a, u_b / k), summary, fix, constants, noise=max(1e-3, noise)
+    )
+
+
+def _accumulator_line(scene: Scene) -> str:
+    """Where B adds to something that is no weight: its accumulators."""
+    weights = {pair.b for pair in scene.finding.variables}
+    for seen in scene.b.with_role("assign"):
+        adds = seen.site.op.startswith("AssignAdd") and seen.site.phase == "update" and seen.size > 1
+        if adds and seen.site.variable not in weights and seen.site.called:
+            return f" at {plain(seen.site.called)}"
+    return ""
 
 
 def _accumulated(scene: Scene, updates: list[Update], limit: float) -> int:
-    """Over how many steps, this one last, the summed gradients are proportional to A's update; 0 where none fits."""
-    total: list[Floats] | None = None
-    for back in range(min(scene.step + 1, MAX_ACCUMULATED)):
-        found = _of_step(scene.a, scene.step - back, [u.pair.a for u in updates])
-        if found is None:
-            return 0
-        total = found if total is None else [x + y for x, y in zip(total, found, strict=True)]
-        if proportion(joined(total), joined(u.u_a for u in updates))[1] <= limit:
-            return back + 1
-    return 0
+    """Number of steps, this one last, whose gradients A's update is made of; 0 where they do not give it.
+
+    The weights did not move in the steps before, and the summed gradients are proportional to the update.
+    """
+    variables = [u.pair.a for u in updates]
+    total = _of_step(scene.a, scene.step, variables)
+    n = 1
+    while total is not None and n <= min(scene.step, MAX_ACCUMULATED) and _still(scene.a, variables, scene.step - n):
+        found = _of_step(scene.a, scene.step - n, variables)
+        total = None if found is None else [x + y for x, y in zip(total, found, strict=True)]
+        n += 1
+    fits = total is not None and proportion(joined(total), joined(u.u_a for u in updates))[1] <= limit
+    return n if fits else 0
+
+
+def _still(side: Side, variables: list[int], step: int) -> bool:
+    """Whether none of the variables was moved by that step."""
+    for variable in variables:
+        before, after = side.trace.value_after(variable, step - 1), side.trace.value_after(variable, step)
+        if before is None or after is None or not np.array_equal(before, after):
+            return False
+    return True
 
 
 def _of_step(side: Side, step: int, variables: list[int]) -> list[Floats] | None:

@@ -69,7 +69,9 @@ def distribution(scene: Scene) -> Proposal | None:
     if not different:
         return None
     # The matrices say more than the biases next to them.
-    pair, a, b = max(different, key=lambda entry: (len(_shape(scene.finding.a, entry[0].a)) > 1, -different.index(entry)))
+    pair, a, b = max(
+        different, key=lambda entry: (len(_shape(scene.finding.a, entry[0].a)) > 1, -different.index(entry))
+    )
     name, shape = plain(scene.finding.a.variables[pair.a].name), _shape(scene.finding.b, pair.b)
     more = f", and {len(different) - 1} more of B's variables differ" if len(different) > 1 else ""
     return Proposal(
@@ -84,7 +86,11 @@ def distribution(scene: Scene) -> Proposal | None:
 
 
 def _constants(found: Distribution) -> dict[str, str | float]:
-    return {"distribution": found.initializer or found.kind, "std": float(f"{found.std:.4g}"), "mean": float(f"{found.mean:.4g}")}
+    return {
+        "distribution": found.initializer or found.kind,
+        "std": float(f"{found.std:.4g}"),
+        "mean": float(f"{found.mean:.4g}"),
+    }
 
 
 def _both(scene: Scene, pair: VariablePair) -> tuple[Distribution | None, Distribution | None]:

@@ -12,7 +12,7 @@ from tfdiff.causes.words import at, b_site, plain
 from tfdiff.pairing.distance import relative_error
 
 if TYPE_CHECKING:
-    from tfdiff.causes.scene import Cut, Floats, Scene, Side
+    from tfdiff.causes.scene import Floats, Scene, Side
 
 NONE = "none"
 ADDS = frozenset({"Add", "AddV2", "BiasAdd"})
@@ -105,11 +105,19 @@ def _activation_fix(scene: Scene, index: int, wanted: str, found: str) -> str:
     if in_layer:
         argument = IN_KERAS.get(wanted, f"'{wanted}'")
         if constant:
-            argument = f"lambda x: tf.nn.leaky_relu(x, {constant})" if kind == "leaky_relu" else f"keras.layers.ELU({constant})"
+            argument = (
+                f"lambda x: tf.nn.leaky_relu(x, {constant})"
+                if kind == "leaky_relu"
+                else f"keras.layers.ELU({constant})"
+            )
         return f"activation={argument}{at(place)}"
     code = IN_CODE.get(wanted, f"tf.nn.{wanted}(x)")
     if constant:
-        code = f"tf.nn.leaky_relu(x, alpha={constant})" if kind == "leaky_relu" else f"tf.keras.activations.elu(x, {constant})"
+        code = (
+            f"tf.nn.leaky_relu(x, alpha={constant})"
+            if kind == "leaky_relu"
+            else f"tf.keras.activations.elu(x, {constant})"
+        )
     return f"{code}{at(place, called=True)}"
 
 

@@ -129,7 +129,11 @@ def _entropy(scene: Scene, side: Side, z: Floats, labels: Floats, kind: str) -> 
         labels = labels.reshape(z.shape)
     if labels.shape != z.shape:
         return None
-    reductions: list[Callable[[Floats], Floats]] = [lambda e: e, lambda e: np.asarray(e.mean()), lambda e: np.asarray(e.sum())]
+    reductions: list[Callable[[Floats], Floats]] = [
+        lambda e: e,
+        lambda e: np.asarray(e.mean()),
+        lambda e: np.asarray(e.sum()),
+    ]
     if kind == "sigmoid" and z.ndim > 1 and z.shape[-1] > 1:
         reductions.insert(1, lambda e: np.asarray(e.mean(axis=-1)))
     among = [i for i in side.bad if side.observations[i].size <= z.size]
@@ -259,7 +263,9 @@ def _broadcast(scene: Scene) -> Proposal | None:
             continue
         known = scene.a.array(twin)
         spread = relative_error(np.broadcast_to(diagonal, (n, n)), values)
-        after = min(scene.a.error(twin, diagonal), scene.a.error(twin, -diagonal)) if known is not None else float("inf")
+        after = (
+            min(scene.a.error(twin, diagonal), scene.a.error(twin, -diagonal)) if known is not None else float("inf")
+        )
         return Proposal(
             max(spread, 0.5),
             after,

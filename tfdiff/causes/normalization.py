@@ -29,7 +29,11 @@ SAMPLE = 64
 Mode = Literal["batch", "moving", "row"]
 Statistics = tuple["Floats", "Floats"]
 Again = Callable[["Floats", "Statistics | None", float], "Floats"]
-MODES: dict[Mode, str] = {"batch": "the batch's own statistics", "moving": "the moving statistics", "row": "each row's statistics"}
+MODES: dict[Mode, str] = {
+    "batch": "the batch's own statistics",
+    "moving": "the moving statistics",
+    "row": "each row's statistics",
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def _find_norm(side: Side, index: int, x: Floats) -> Norm | None:
         seen = side.observations[bad]
         y = side.array(bad) if seen.size == x.size and "float" in seen.dtype and bad != index else None
         if y is not None and x.ndim >= 2:
-            found = _per_channel(bad, x, y.reshape(x.shape), reads) or _per_row(bad, x, y.reshape(x.shape), reads) or found
+            found = (
+                _per_channel(bad, x, y.reshape(x.shape), reads) or _per_row(bad, x, y.reshape(x.shape), reads) or found
+            )
     return found
 
 

@@ -21,7 +21,9 @@ EQUAL = 2e-3
 def rounding(updates: list[Update]) -> float:
     """Relative error of the updates that comes from reading them off as differences of float32 weights."""
     weights = joined(u.w_a for u in updates)
-    steps = max(float(np.linalg.norm(joined(u.u_a for u in updates))), float(np.linalg.norm(joined(u.u_b for u in updates))))
+    steps = max(
+        float(np.linalg.norm(joined(u.u_a for u in updates))), float(np.linalg.norm(joined(u.u_b for u in updates)))
+    )
     return 2.0 * EPS32 * float(np.linalg.norm(weights)) / max(steps, TINY)
 
 
@@ -158,7 +160,9 @@ def _multiples(side: Side, updates: list[Update], *, of_a: bool) -> list[float]:
         if seen.site.phase != "update" or seen.size != w.size or seen.site.role not in ("operation", "assign"):
             continue
         factor = seen.stats.norm / max(float(np.linalg.norm(w)), TINY)
-        close = 1e-12 < factor < 0.5 and (side.error(seen.index, factor * w) <= 1e-5 or side.error(seen.index, -factor * w) <= 1e-5)
+        close = 1e-12 < factor < 0.5 and (
+            side.error(seen.index, factor * w) <= 1e-5 or side.error(seen.index, -factor * w) <= 1e-5
+        )
         if close and not any(same(factor, other, 1e-3) for other in found):
             found.append(factor)
     return found
@@ -168,7 +172,9 @@ def _decay_fix(scene: Scene, a: float, b: float, told: float) -> str:
     where = at(scene.finding.divergence.b) or creator(scene, scene.b)
     rate = scene.a.optimizer().get("learning_rate")
     if a > 0.0 and isinstance(rate, (int, float)) and same(a, b * rate, 0.02):
-        return f"scale the decay by the learning rate: learning_rate * {number(b)} * w instead of {number(b)} * w{where}"
+        return (
+            f"scale the decay by the learning rate: learning_rate * {number(b)} * w instead of {number(b)} * w{where}"
+        )
     if a > 0.0 and told and isinstance(rate, (int, float)) and same(a, told * rate, 0.02):
         return f"take learning_rate * {number(told)} * w away in each step{where}"
     if a > 0.0:

@@ -79,7 +79,9 @@ def penalties(side: Side) -> list[Penalty]:
 def _read(side: Side, index: int) -> Penalty | None:
     """A penalty whose sums over single weights are all there, with one factor for all of them."""
     behind = side.ancestors((index,))
-    variables = sorted({v for i in behind if side.observations[i].site.role == "weight" and (v := side.variable_of(i)) is not None})
+    variables = sorted(
+        {v for i in behind if side.observations[i].site.role == "weight" and (v := side.variable_of(i)) is not None}
+    )
     ops = {side.observations[i].site.op for i in behind}
     kind = "L1" if ops & L1_OPS else "L2"
     value = side.scalar(index)
@@ -90,7 +92,9 @@ def _read(side: Side, index: int) -> Penalty | None:
     if len(sums) != len(variables) or sum(sums) <= 0.0:
         return None
     scalars = [s for i in behind if (s := side.scalar(i)) is not None]
-    if len(sums) > 1 and not any(all(any(same(s, c * n, 1e-5) for s in scalars) for n in sums if n) for c in (1.0, 0.5)):
+    if len(sums) > 1 and not any(
+        all(any(same(s, c * n, 1e-5) for s in scalars) for n in sums if n) for c in (1.0, 0.5)
+    ):
         return None
     return Penalty(value, value / sum(sums), kind, tuple(variables))
 

@@ -1,5 +1,6 @@
 """The few ops that can be computed again in NumPy: to get at inner tensors of which only a sketch was kept, and to ask what
-an op would have given with other operands."""
+an op would have given with other operands.
+"""
 
 from __future__ import annotations
 

@@ -105,7 +105,12 @@ class Side:
         for index in self.bad if among is None else among:
             seen = self.observations[index]
             near = abs(seen.stats.norm - norm) <= 2 * tolerance * max(norm, seen.stats.norm)
-            if near and seen.size == predicted.size and "float" in seen.dtype and self.error(index, predicted) <= tolerance:
+            if (
+                near
+                and seen.size == predicted.size
+                and "float" in seen.dtype
+                and self.error(index, predicted) <= tolerance
+            ):
                 return index
         return None
 

@@ -208,7 +208,7 @@ def _momentum_fix(scene: Scene, wanted: float) -> str:
 
 def _variance_fix(scene: Scene, who: str, rows: int) -> str:
     factor = f"{rows} / {rows - 1}"
-    change = f"multiply the batch variance by {factor}" if who == "A" else f"do not multiply the batch variance by {factor}"
+    change = (
+        f"multiply the batch variance by {factor}" if who == "A" else f"do not multiply the batch variance by {factor}"
+    )
     return f"{change} before it enters the moving variance{at(scene.finding.divergence.b)}"
-
-

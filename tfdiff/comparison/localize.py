@@ -94,6 +94,8 @@ def _may_begin(graph: StepGraph, index: int, root: int) -> bool:
         return True
     if not is_float(seen) or seen.site.role != "activation" or index not in graph.data | graph.noise:
         return False
+    if seen.site.op == "Cast" and not any(is_float(graph.observations[operand]) for operand in graph.operands(index)):
+        return False  # labels, masks and counts made into numbers
     return _tells(seen)
 
 

@@ -33,7 +33,7 @@ more."""
 
 @dataclass(frozen=True)
 class Fed:
-    """The batches of one run, one entry per compared step."""
+    """The batches of one run, one entry per step in which both have one."""
 
     rows: list[Rows]
     """Row signatures."""
@@ -58,11 +58,14 @@ class BatchWatch:
     """Looks at the batches while the steps are gone through: nothing needs to be hashed where all are the same."""
 
     same: bool = True
+    seen: bool = False
+    """Whether any step had a batch on both sides."""
 
     def take(self, a: Block, b: Block) -> None:
         """Note the batches of one step."""
         first, second = _prints(a, own=False), _prints(b, own=True)
-        self.same = self.same and bool(first) and first == second
+        self.same = self.same and first == second
+        self.seen = self.seen or bool(first and second)
 
 
 def _prints(block: Block, *, own: bool) -> list[tuple[int, bytes]]:
@@ -73,11 +76,11 @@ def _prints(block: Block, *, own: bool) -> list[tuple[int, bytes]]:
 
 def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[str]]:
     """Differences in kind between the batches of both runs, and what could not be decided."""
+    if not watch.seen:
+        return [], ["the batches were not recorded on both sides: their order, scale and size were not compared"]
     if watch.same:
         return [], []
-    a, b = _fed(runs.a, runs.compared, own=False), _fed(runs.b, runs.compared, own=True)
-    if a is None or b is None:
-        return [], ["the batches were not recorded on both sides: their order, scale and size were not compared"]
+    a, b = _fed(runs)
     if all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
         return [], []
     order_a, order_b = _ordered(a, runs.a, runs.b), _ordered(b, runs.b, runs.a)
@@ -116,21 +119,25 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
     return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
 
 
-def _fed(trace: Trace, steps: int, *, own: bool) -> Fed | None:
-    rows: list[Rows] = []
-    parts: list[list[Array]] = []
-    place: Place | None = None
-    for step in range(steps):
-        block = trace.step(step)
-        seen = _batch(block, own=own)
-        if not seen:
-            return None
-        arrays = [block.array(observation.index) for observation in seen]
-        rows.append(row_signatures(arrays))
-        parts.append(arrays)
-        site = seen[0].site
-        place = place or Place(None, site.name, site.source or site.called, site.called)
-    return Fed(rows, parts, place) if place else None
+def _fed(runs: Runs) -> tuple[Fed, Fed]:
+    """The batches of both runs, of the steps in which both have one (a GAN's generator step may have none)."""
+    fed: list[Fed] = []
+    steps = [
+        step
+        for step in range(runs.compared)
+        if _batch(runs.a.step(step), own=False) and _batch(runs.b.step(step), own=True)
+    ]
+    for trace, own in ((runs.a, False), (runs.b, True)):
+        rows: list[Rows] = []
+        parts: list[list[Array]] = []
+        for step in steps:
+            block = trace.step(step)
+            arrays = [block.array(observation.index) for observation in _batch(block, own=own)]
+            rows.append(row_signatures(arrays))
+            parts.append(arrays)
+        site = _batch(trace.step(steps[0]), own=own)[0].site
+        fed.append(Fed(rows, parts, Place(None, site.name, site.source or site.called, site.called)))
+    return fed[0], fed[1]
 
 
 def _batch(block: Block, *, own: bool) -> list[Observation]:

@@ -156,7 +156,9 @@ def _finding(
         phase = "backward"
         sites: tuple[Observation | None, Observation | None] = applied[0], applied[1]
         places = [place_of(applied[0]), place_of(applied[1])]
-        error = applied[2]
+        error, tolerance = applied[2], view.tolerances.gradient
+        norms = [seen.stats.norm for seen in applied[:2]]
+        words = "the tapes' gradients agree, what the optimizers are handed does not"
     else:
         sites = _writing_sites(runs, view, first)
         places = [
@@ -166,7 +168,9 @@ def _finding(
                 (runs.b, view.b, first.pair.b, sites[1]),
             )
         ]
-        error = first.error
+        error, tolerance = first.error, first.tolerance
+        norms = [norm(first.a), norm(first.b)]
+        words = "equal gradients, different updates"
     name = runs.a.variables[first.pair.a].name
     divergence = Divergence(
         step=view.step,
@@ -174,9 +178,9 @@ def _finding(
         a=places[0],
         b=places[1],
         error=error,
-        tolerance=first.tolerance,
-        summary=f"equal gradients, different updates of {len(found)} variable{'s' * (len(found) > 1)}, {name} first: "
-        f"norm {norm(first.a):.4g} in a, {norm(first.b):.4g} in b",
+        tolerance=tolerance,
+        summary=f"{words}, for {len(found)} variable{'s' * (len(found) > 1)}, {name} first: "
+        f"norm {norms[0]:.4g} in a, {norms[1]:.4g} in b",
         a_index=sites[0].index if sites[0] else None,
         b_index=sites[1].index if sites[1] else None,
     )

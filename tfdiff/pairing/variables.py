@@ -7,8 +7,8 @@ must fit; names only break ties; what fits nowhere stays unpaired.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,20 +143,26 @@ class _Side:
 
     def __init__(self, uses: Sequence[VariableUse]) -> None:
         self.uses = {use.index: use for use in uses}
+        self.column = {use.index: n for n, use in enumerate(uses)}
+        self.sizes = [prod(use.shape) for use in uses]
         self.downstream: dict[int, set[int]] = {use.index: set() for use in uses}
         for use in uses:
             for before in use.upstream & self.uses.keys():
                 if use.kind == "weight":
                     self.downstream[before].add(use.index)
 
-    def sizes(self, indices: AbstractSet[int]) -> Counter[int]:
-        """The sizes of some variables as a multiset; unlike shapes they do not depend on layouts."""
-        return Counter(int(np.prod(self.uses[index].shape)) for index in indices if index in self.uses)
+    def members(self, sets: Sequence[AbstractSet[int]]) -> Matrix:
+        """One row per set, one column per variable: 1 where the variable is in the set."""
+        table = np.zeros((len(sets), len(self.column)))
+        for row, indices in enumerate(sets):
+            table[row, [self.column[index] for index in indices if index in self.column]] = 1.0
+        return table
 
-
-def _overlap(a: Counter[int], b: Counter[int]) -> float:
-    """Jaccard index of two multisets, smoothed; two empty ones agree."""
-    return ((a & b).total() + _SMOOTH) / ((a | b).total() + _SMOOTH)
+    def size_counts(self, sets: Sequence[AbstractSet[int]], sizes: Sequence[int]) -> Matrix:
+        """One row per set: how many of its variables have each of `sizes`, which unlike shapes know no layout."""
+        of_size = np.array([[own == size for size in sizes] for own in self.sizes], dtype=float)
+        counts: Matrix = self.members(sets) @ of_size
+        return counts
 
 
 def _operand_cost(a: VariableUse, b: VariableUse) -> float:
@@ -170,7 +176,7 @@ def _operand_cost(a: VariableUse, b: VariableUse) -> float:
 def _initial_cost(a: VariableUse, b: VariableUse) -> float:
     if a.initial_mean is None or b.initial_mean is None or a.initial_std != 0.0 or b.initial_std != 0.0:
         return 0.0
-    if int(np.prod(a.shape)) < 2:
+    if prod(a.shape) < 2:
         return 0.0  # a single number is always constant
     return 0.0 if a.initial_mean == b.initial_mean else _INITIAL
 
@@ -190,23 +196,44 @@ def _own_cost(a: VariableUse, b: VariableUse, found: Fit) -> float:
     return cost + (0.0 if certain_layout or a.shape == b.shape else _LAYOUT * (1 + (not found.certain)))
 
 
-def _context_cost(a: VariableUse, b: VariableUse, side_a: _Side, side_b: _Side) -> float:
-    """How differently the two lie in their networks."""
-    both = a.activations is not None and b.activations is not None
-    cost = _ACTIVATION * (both and a.activations != b.activations)
-    cost += _SIDE * (None not in (a.side, b.side) and a.side != b.side)
-    cost += _UPSTREAM * (1 - _overlap(side_a.sizes(a.upstream), side_b.sizes(b.upstream)))
-    down = side_a.sizes(side_a.downstream[a.index]), side_b.sizes(side_b.downstream[b.index])
-    return cost + _DOWNSTREAM * (1 - _overlap(*down))
+def _distance(common: Matrix, count_a: Matrix, count_b: Matrix) -> Matrix:
+    """1 - Jaccard index, smoothed, of every set of a with every one of b, from the sizes of the intersections."""
+    union = count_a[:, None] + count_b[None, :] - common
+    distance: Matrix = 1 - (common + _SMOOTH) / (union + _SMOOTH)
+    return distance
 
 
-def _neighbour_cost(a: VariableUse, b: VariableUse, known: Mapping[int, int]) -> float:
-    """Share of the weights before the two that are not paired with one another; those nearest count as much as all."""
-    shares = []
-    for near_a, near_b in ((a.upstream, b.upstream), (a.after, b.after)):
-        mapped = {known.get(index, -1 - index) for index in near_a}
-        shares.append(1 - (len(mapped & near_b) + _SMOOTH) / (len(mapped | near_b) + _SMOOTH))
-    return sum(shares) / 2
+def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse]) -> Matrix:
+    """How differently every two lie in their networks."""
+    cost = np.zeros((len(a), len(b)))
+    for i, j in np.ndindex(cost.shape):
+        x, y = a[i], b[j]
+        both = x.activations is not None and y.activations is not None
+        cost[i, j] += _ACTIVATION * (both and x.activations != y.activations)
+        cost[i, j] += _SIDE * (None not in (x.side, y.side) and x.side != y.side)
+    sizes = sorted({*side_a.sizes, *side_b.sizes})
+    before = [use.upstream for use in a], [use.upstream for use in b]
+    behind = [side_a.downstream[use.index] for use in a], [side_b.downstream[use.index] for use in b]
+    for weight, (sets_a, sets_b) in ((_UPSTREAM, before), (_DOWNSTREAM, behind)):
+        counts_a, counts_b = side_a.size_counts(sets_a, sizes), side_b.size_counts(sets_b, sizes)
+        common = np.array([np.minimum(row, counts_b).sum(axis=1) for row in counts_a])
+        cost += weight * _distance(common, counts_a.sum(axis=1), counts_b.sum(axis=1))
+    return cost
+
+
+def _neighbour_cost(
+    side: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse], known: Mapping[int, int]
+) -> Matrix:
+    """Share of the weights before every two that are not `known` as pairs; the nearest count as much as all."""
+    cost = np.zeros((len(a), len(b)))
+    everything = [use.upstream for use in a], [use.upstream for use in b]
+    nearest = [use.after for use in a], [use.after for use in b]
+    for sets_a, sets_b in (everything, nearest):
+        members = side.members(sets_b)
+        mapped = side.members([{known[index] for index in indices if index in known} for indices in sets_a])
+        counts = np.array([len(indices) for indices in sets_a], dtype=float)
+        cost += _distance(mapped @ members.T, counts, members.sum(axis=1)) / 2
+    return cost
 
 
 def _solve(
@@ -222,15 +249,14 @@ def _solve(
         found = fit(rows[i].shape, columns[j].shape, rows[i].layout, columns[j].layout)
         if found is not None and (cost_alone := _own_cost(rows[i], columns[j], found)) < _LIMIT:
             fits[i, j] = found
-            own[i, j] = cost_alone + _context_cost(rows[i], columns[j], side_a, side_b)
+            own[i, j] = cost_alone
+    own += _context_cost(side_a, side_b, rows, columns)
     chosen: list[tuple[int, int]] = []
     cost = own
     for round_number in range(_ROUNDS):
         if round_number or known:
             pairs = {**known, **{rows[i].index: columns[j].index for i, j in chosen}}
-            cost = own.copy()
-            for i, j in fits:
-                cost[i, j] += _NEIGHBOURS * _neighbour_cost(rows[i], columns[j], pairs)
+            cost = own + _NEIGHBOURS * _neighbour_cost(side_b, rows, columns, pairs)
         previous, chosen = chosen, _assign(cost + _order_cost(cost, _ranks(rows), _ranks(columns)))
         if previous == chosen:
             break
@@ -271,8 +297,8 @@ def _ordinal(number: int) -> str:
 def _place(use: VariableUse, side: _Side) -> tuple[str, int]:
     """Which of its size and group it is in the order of use, and how many there are."""
     group = _is_parameter if _is_parameter(use) else _is_state
-    size = int(np.prod(use.shape))
-    alike = sorted((u.order, u.index) for u in side.uses.values() if group(u) and int(np.prod(u.shape)) == size)
+    size = prod(use.shape)
+    alike = sorted((u.order, u.index) for u in side.uses.values() if group(u) and prod(u.shape) == size)
     return _ordinal(alike.index((use.order, use.index)) + 1), len(alike)
 
 

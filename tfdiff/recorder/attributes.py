@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
 _WANTED = frozenset(
     {
@@ -84,11 +85,11 @@ def is_shape_arithmetic(op_type: str, inputs: Sequence[Any], shapes: set[int]) -
 
 def under_dataset() -> bool:
     """Whether a tf.data function is being traced right now."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.endswith("structured_function.py"):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
@@ -107,7 +108,7 @@ def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
 
     rate = getattr(optimizer, "learning_rate", None)
     iterations = getattr(optimizer, "iterations", None)
-    found = []
+    found: list[Any] = []
     for value, dtype in ((rate, tf.float32), (iterations, tf.int64)):
         if value is None:
             found.append(None)

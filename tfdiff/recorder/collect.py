@@ -248,9 +248,9 @@ def _collect_update(
                 found = resolve(found)  # noqa: PLW2901
             if found is not None:
                 collector.gradient(found, variables.by_handle(resolve(handle)), "applied gradient", "update", code)
-    for event in pending.after:
-        if event.type not in SCATTER_OPS:
-            collector.operation(event, "operation", "update")
+    for op in pending.after:
+        if op.type not in SCATTER_OPS:
+            collector.operation(op, "operation", "update")
 
 def _mark_states(pending: Pending, variables: Variables) -> None:
     for event in pending.side:

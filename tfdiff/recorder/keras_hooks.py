@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from tfdiff.recorder.parts import Parts
     from tfdiff.recorder.patching import Patches
     from tfdiff.recorder.recording import Recording
 
 
-def install(recording: Recording, patches: Patches, keras: ModuleType) -> None:
+def install(parts: Parts, patches: Patches, keras: ModuleType) -> None:
     """Hook into the imported Keras 3; another backend than TensorFlow cannot be recorded."""
+    recording = parts.recording
     versions = {**recording.output.header.versions, "keras": str(getattr(keras, "__version__", "?"))}
     recording.output.update(versions=versions)
     if keras.backend.backend() != "tensorflow":
@@ -21,7 +23,7 @@ def install(recording: Recording, patches: Patches, keras: ModuleType) -> None:
         return
     _hook_layers(recording, patches)
     _hook_losses(recording, patches)
-    _hook_optimizers(recording, patches)
+    _hook_optimizers(parts, patches)
     _hook_variables(recording, patches)
     _hook_training(recording, patches)
 
@@ -73,7 +75,8 @@ def _hook_losses(recording: Recording, patches: Patches) -> None:
     patches.wrap(CompileLoss, "__call__", make_call)
 
 
-def _hook_optimizers(recording: Recording, patches: Patches) -> None:
+def _hook_optimizers(parts: Parts, patches: Patches) -> None:
+    recording = parts.recording
     from keras.src.optimizers.base_optimizer import BaseOptimizer
     from tensorflow.python.eager import context
     from tensorflow.python.framework import ops
@@ -85,9 +88,9 @@ def _hook_optimizers(recording: Recording, patches: Patches) -> None:
             graph = None if context.executing_eagerly() else ops.get_default_graph()
             variables = list(trainable_variables if trainable_variables is not None else self._trainable_variables)
             with recording.context.inside("optimizer", self):
-                recording.apply(self, list(grads), variables, graph)
+                parts.passes.apply(self, list(grads), variables, graph)
                 result = original(self, grads, trainable_variables)
-            recording.optimizer_variables(self)
+            parts.passes.optimizer_variables(self)
             return result
 
         return apply

@@ -20,6 +20,7 @@ from tfdiff.model import RecordOptions
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.output import Output
+from tfdiff.recorder.parts import Parts
 from tfdiff.recorder.patching import Patches
 from tfdiff.recorder.plan import Planned, make_plan
 from tfdiff.recorder.recording import Recording
@@ -138,6 +139,7 @@ class _Session:
         self.recording = Recording(
             Frames(folder), output, Share(planned.plan if planned is not None else None), RowSources()
         )
+        self._parts = Parts(self.recording)
         if planned is not None:
             output.update(
                 reference=options.reference.name if options.reference else None,
@@ -154,17 +156,19 @@ class _Session:
         from tfdiff.recorder import tf_hooks
 
         self._tensorflow = True
-        tf_hooks.install(self.recording, self._patches)
+        tf_hooks.install(self._parts, self._patches)
 
     def _on_keras(self, module: Any) -> None:
         from tfdiff.recorder import keras_hooks
 
-        keras_hooks.install(self.recording, self._patches, module)
+        keras_hooks.install(self._parts, self._patches, module)
 
     def close(self, *, complete: bool, why: str, exit_code: int) -> None:
         """Take the hooks back and close the trace."""
         self._imports.remove()
         recording = self.recording
+        if recording.failed:
+            complete, why = False, recording.failed
         try:
             recording.finish(complete=complete)
         finally:
@@ -177,6 +181,8 @@ class _Session:
     def no_steps(self) -> NoStepsError:
         """The error for a run in which nothing trained; the useless trace is removed."""
         self._options.output.unlink(missing_ok=True)
+        if self.recording.failed:
+            return NoStepsError(f"{self.recording.failed}; no trace was written, please report it")
         seen = "; ".join(f"{n['what']}: {n['why']}" for n in self.recording.output.header.not_recorded[:3])
         if not self._tensorflow:
             found = "it ended without importing TensorFlow"

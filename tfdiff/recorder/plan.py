@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.errors import TfdiffError
 from tfdiff.pairing.batches import match_parts
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
@@ -141,7 +142,7 @@ def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
     b_all = [np.concatenate([parts[i] for parts in b_parts]) for i in range(len(b_parts[0]))]
     try:
         place = find_rows(row_signatures(b_all), row_signatures(a_all))
-    except ValueError:
+    except TfdiffError:
         place = np.full(len(b_all[0]), -1)
     common = place >= 0
     if common.sum() > 1:

@@ -123,6 +123,13 @@ SCATTER_OPS = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceSc
 NEXT_OPS = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
 ALIAS_OPS = frozenset({"Identity", "IdentityN", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
 READ_OP = "ReadVariableOp"
+CONTROL_OPS = frozenset(
+    {"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall"}
+)
+SKIPPED_OPS = frozenset(
+    {"Placeholder", "PlaceholderWithDefault", "NoOp", "VarHandleOp", "Assert", "_Arg", "_Retval"}
+)
+"""Ops without a value of their own to record."""
 
 
 def is_update(op_type: str) -> bool:

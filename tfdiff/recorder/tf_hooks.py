@@ -15,18 +15,20 @@ from tfdiff.recorder.stream import ALIAS_OPS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tfdiff.recorder.parts import Parts
     from tfdiff.recorder.patching import Patches
     from tfdiff.recorder.recording import Recording
 
 
-def install(recording: Recording, patches: Patches) -> None:
+def install(parts: Parts, patches: Patches) -> None:
     """Hook into the imported TensorFlow."""
+    recording = parts.recording
     _note_version(recording)
-    _hook_ops(recording, patches)
-    _hook_functions(recording, patches)
-    _hook_tapes(recording, patches)
+    _hook_ops(parts, patches)
+    _hook_functions(parts, patches)
+    _hook_tapes(parts, patches)
     _hook_variables(recording, patches)
-    _hook_arrays(recording, patches)
+    _hook_arrays(parts, patches)
     _hook_switches(recording, patches)
 
 
@@ -37,10 +39,11 @@ def _note_version(recording: Recording) -> None:
     recording.output.update(versions=versions)
 
 
-def _hook_ops(recording: Recording, patches: Patches) -> None:
+def _hook_ops(parts: Parts, patches: Patches) -> None:
     """`callback(op_type, inputs, attrs, outputs, op_name, graph)` after every op, eager or traced, of this thread."""
     from tensorflow.python.framework import op_callbacks
 
+    recording = parts.recording
     def callback(
         op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None
     ) -> Any:
@@ -48,23 +51,24 @@ def _hook_ops(recording: Recording, patches: Patches) -> None:
             return None
         kind = op_type.decode() if isinstance(op_type, bytes) else op_type
         if graph is None:
-            recording.eager_op(kind, inputs, attrs, outputs)
+            parts.eager.op(kind, inputs, attrs, outputs)
             return None
         if not hasattr(graph, "captures"):  # a TF1 graph, not one of a tf.function
             recording.output.not_recorded("ops of a TF1 graph", "sessions are not recorded by this version")
             return None
         name = op_name.decode() if isinstance(op_name, bytes) else op_name
-        return recording.graph_op(kind, inputs, attrs, outputs, name, graph)
+        return parts.tracing.op(kind, inputs, attrs, outputs, name, graph)
 
     op_callbacks.add_op_callback(callback)
     patches.on_undo(lambda: op_callbacks.remove_op_callback(callback))
 
 
-def _hook_functions(recording: Recording, patches: Patches) -> None:
+def _hook_functions(parts: Parts, patches: Patches) -> None:
     from tensorflow.python.eager import context
     from tensorflow.python.eager.polymorphic_function import atomic_function
     from tensorflow.python.framework import ops
 
+    recording = parts.recording
     def make_named(original: Callable[..., Any]) -> Callable[..., Any]:
         def from_func_graph(name: Any, graph: Any, *args: Any, **kwargs: Any) -> Any:
             if not recording.output.done:
@@ -81,11 +85,11 @@ def _hook_functions(recording: Recording, patches: Patches) -> None:
             name = self.name.decode()
             if not context.executing_eagerly():
                 results = original(self, *args)
-                recording.traced_call(name, args, results or (), ops.get_default_graph())
+                parts.tracing.call(name, args, results or (), ops.get_default_graph())
                 return results
-            recording.before_call(name)
+            parts.calls.before(name)
             results = original(self, *args)
-            recording.after_call(name, args, results or ())
+            parts.calls.after(name, args, results or ())
             return results
 
         return call_flat
@@ -94,21 +98,22 @@ def _hook_functions(recording: Recording, patches: Patches) -> None:
     patches.wrap(atomic_function.AtomicFunction, "call_flat", make_call)
 
 
-def _hook_tapes(recording: Recording, patches: Patches) -> None:
+def _hook_tapes(parts: Parts, patches: Patches) -> None:
     from tensorflow.python.eager import backprop, context
     from tensorflow.python.framework import ops
 
+    recording = parts.recording
     def make_push(original: Callable[..., Any]) -> Callable[..., Any]:
         def _push_tape(self: Any) -> None:
             if recording.active:
-                recording.open_tape(self, eager=context.executing_eagerly())
+                parts.passes.open_tape(self, eager=context.executing_eagerly())
             original(self)
 
         return _push_tape
 
     def make_pop(original: Callable[..., Any]) -> Callable[..., Any]:
         def _pop_tape(self: Any) -> None:
-            recording.close_tape(self)
+            parts.passes.close_tape(self)
             original(self)
 
         return _pop_tape
@@ -118,7 +123,7 @@ def _hook_tapes(recording: Recording, patches: Patches) -> None:
             if not recording.active or not _is_step(recording, self, sources):
                 return original(self, target, sources, output_gradients, **kwargs)
             graph = None if context.executing_eagerly() else ops.get_default_graph()
-            return _gradient(recording, original, self, graph, target, sources, output_gradients, kwargs)
+            return _gradient(parts, original, self, graph, target, sources, output_gradients, kwargs)
 
         return gradient
 
@@ -129,7 +134,7 @@ def _hook_tapes(recording: Recording, patches: Patches) -> None:
                 return function
 
             def grad_fn(op: Any, *gradients: Any) -> Any:
-                recording.backpropagated(op, gradients, ops.get_default_graph())
+                parts.passes.backpropagated(op, gradients, ops.get_default_graph())
                 return function(op, *gradients)
 
             return grad_fn
@@ -152,7 +157,7 @@ def _is_step(recording: Recording, tape: Any, sources: Any) -> bool:
 
 
 def _gradient(
-    recording: Recording,
+    parts: Parts,
     original: Callable[..., Any],
     tape: Any,
     graph: Any,
@@ -166,10 +171,10 @@ def _gradient(
 
     flat = tf.nest.flatten(sources)
     targets = [t for t in tf.nest.flatten(target) if hasattr(t, "_id")]
-    activations = recording.gradient_begin(targets, graph)
+    activations = parts.passes.gradient_begin(targets, graph) or []
     results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
     wanted, extra = results[: len(flat)], results[len(flat) :]
-    recording.gradient_end(flat, wanted, activations, extra, graph)
+    parts.passes.gradient_end(flat, wanted, activations, extra, graph)
     return tf.nest.pack_sequence_as(sources, wanted)
 
 
@@ -191,17 +196,21 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
     patches.wrap(resource_variable_ops.BaseResourceVariable, "__init__", make_init)
 
 
-def _hook_arrays(recording: Recording, patches: Patches) -> None:
+def _hook_arrays(parts: Parts, patches: Patches) -> None:
     """NumPy arrays that become tensors: explicitly, as an argument of a Python function, or of an op itself."""
     from tensorflow.python import pywrap_tfe
     from tensorflow.python.data.ops import dataset_ops
     from tensorflow.python.framework import constant_op
 
+    recording = parts.recording
     def make_convert(original: Callable[..., Any]) -> Callable[..., Any]:
         def convert_to_eager_tensor(value: Any, ctx: Any, dtype: Any = None) -> Any:
             if not (isinstance(value, np.ndarray) and value.ndim and recording.active):
                 return original(value, ctx, dtype)
-            replaced, note = recording.array(value)
+            found = parts.eager.array(value)
+            if found is None:
+                return original(value, ctx, dtype)
+            replaced, note = found
             tensor = original(replaced, ctx, dtype)
             note(tensor)
             return tensor
@@ -211,7 +220,7 @@ def _hook_arrays(recording: Recording, patches: Patches) -> None:
     def make_execute(original: Callable[..., Any]) -> Callable[..., Any]:
         def TFE_Py_FastPathExecute(ctx: Any, op_name: Any, name: Any, *args: Any) -> Any:  # noqa: N802 - its name
             if recording.active and op_name not in ALIAS_OPS and any(isinstance(a, np.ndarray) for a in args):
-                args = tuple(recording.op_argument(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args)
+                args = tuple(_argument(parts, a) if isinstance(a, np.ndarray) and a.ndim else a for a in args)
             return original(ctx, op_name, name, *args)
 
         return TFE_Py_FastPathExecute
@@ -229,6 +238,11 @@ def _hook_arrays(recording: Recording, patches: Patches) -> None:
     patches.wrap(constant_op, "convert_to_eager_tensor", make_convert)
     patches.wrap(pywrap_tfe, "TFE_Py_FastPathExecute", make_execute)
     patches.wrap(dataset_ops.DatasetV2, "from_tensor_slices", make_slices)
+
+
+def _argument(parts: Parts, array: np.ndarray[Any, Any]) -> Any:
+    replaced = parts.eager.op_argument(array)
+    return array if replaced is None else replaced
 
 
 def _leaves(leaves: Sequence[Any]) -> list[Any]:

@@ -1,0 +1,207 @@
+"""Cross-entropies, reductions and penalties."""
+
+import numpy as np
+import pytest
+
+from .programs import Program, features, one_hot
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def classifier(script: str, loss, labels: np.ndarray, *, keras: bool = False) -> Program:
+    p = Program(script, keras)
+    h = p.dense(p.input(features()), "hidden", 12)
+    h = p.op("Tanh", np.tanh(p.value(h)), h)
+    width = labels.shape[1] if labels.ndim > 1 else 5
+    z = p.dense(h, "out", width, line=9)
+    p.loss(loss(p, z, p.input(labels)))
+    return p
+
+
+def crossentropy(times: int, reduce=np.mean):
+    """Softmax applied `times` times in front of the logarithm, the last one inside the op."""
+
+    def apply(p: Program, z: int, y: int) -> int:
+        labels = p.value(y) if p.value(y).ndim > 1 else np.eye(5)[p.value(y)]
+        for _ in range(times - 1):
+            z = p.op("Softmax", softmax(p.value(z).astype(np.float64)), z, line=11)
+        logits = p.value(z).astype(np.float64)
+        if times == 0:
+            q = np.clip(logits / logits.sum(-1, keepdims=True), 1e-7, 1 - 1e-7)
+            each = -(labels * np.log(q)).sum(-1)
+        else:
+            each = -(labels * np.log(softmax(logits))).sum(-1)
+        losses = p.op(
+            "SoftmaxCrossEntropyWithLogits", each, z, y, line=12, api="tf.nn.softmax_cross_entropy_with_logits"
+        )
+        return p.op("Mean" if reduce is np.mean else "Sum", np.asarray(reduce(each)), losses, line=12)
+
+    return apply
+
+
+def binary(times: int):
+    """The same with a sigmoid."""
+
+    def apply(p: Program, z: int, y: int) -> int:
+        labels = p.value(y).astype(np.float64)
+        x = p.value(z).astype(np.float64)
+        for _ in range(times - 1):
+            z = p.op("Sigmoid", sigmoid(x), z, line=11)
+            x = p.value(z).astype(np.float64)
+        each = np.logaddexp(0, x) - labels * x
+        losses = p.op("Log1p", each, z, y, line=12)
+        return p.op("Mean", np.asarray(each.mean()), losses, line=12)
+
+    return apply
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_softmax_twice(first, sparse):
+    """Probabilities where logits are wanted, with one-hot and with integer labels."""
+    labels = one_hot().argmax(1).astype(np.int32) if sparse else one_hot()
+    cause = first(classifier("a.py", crossentropy(1), labels), classifier("b.py", crossentropy(2), labels))
+    assert (cause.code, cause.constants) == ("loss-from-logits", {"a": 1, "b": 2})
+    assert "twice" in cause.summary
+    assert cause.error_after < 1e-5
+
+
+def test_no_softmax_at_all(first):
+    """Logits where probabilities are wanted."""
+    cause = first(classifier("a.py", crossentropy(1), one_hot()), classifier("b.py", crossentropy(0), one_hot()))
+    assert (cause.code, cause.constants) == ("loss-from-logits", {"a": 1, "b": 0})
+
+
+def test_sigmoid_twice(first):
+    """A sigmoid in front of the cross-entropy with logits."""
+    labels = (features(24, 3, 9) > 0).astype(np.float32)
+    cause = first(classifier("a.py", binary(1), labels), classifier("b.py", binary(2), labels))
+    assert (cause.code, cause.constants) == ("loss-from-logits", {"a": 1, "b": 2})
+
+
+def test_squared_error_of_probabilities_is_unexplained(first):
+    """Another kind of loss is not named as a cross-entropy."""
+
+    def brier(p: Program, z: int, y: int) -> int:
+        q = p.op("Softmax", softmax(p.value(z).astype(np.float64)), z, line=11)
+        square = p.op("SquaredDifference", (p.value(q) - p.value(y)) ** 2, q, y, line=12)
+        return p.op("Mean", np.asarray(((p.value(q) - p.value(y)) ** 2).mean()), square, line=12)
+
+    cause = first(classifier("a.py", crossentropy(1), one_hot()), classifier("b.py", brier, one_hot()))
+    assert cause.code == "unexplained"
+    assert cause.b.source in ("b.py:11", "b.py:12")
+
+
+def squares(share, *, line: int = 12):
+    """`share(square)` of the squared errors."""
+
+    def apply(p: Program, z: int, y: int) -> int:
+        square = p.op("SquaredDifference", (p.value(z) - p.value(y)).astype(np.float64) ** 2, z, y, line=line)
+        return p.op("Sum", np.asarray(share(p.value(square).astype(np.float64))), square, line=line)
+
+    return apply
+
+
+def test_sum_against_mean(first):
+    """A factor of rows times columns."""
+    cause = first(classifier("a.py", squares(np.mean), one_hot()), classifier("b.py", squares(np.sum), one_hot()))
+    assert cause.code == "loss-reduction"
+    assert cause.constants["ratio"] == pytest.approx(24 * 5)
+    assert cause.fix == "tf.reduce_mean(...) for the loss at b.py:12"
+
+
+def test_mean_over_the_batch_only(first):
+    """Outputs summed, rows averaged."""
+    cause = first(
+        classifier("a.py", squares(np.mean), one_hot()), classifier("b.py", squares(lambda s: s.sum() / 24), one_hot())
+    )
+    assert (cause.code, cause.constants["ratio"]) == ("loss-reduction", pytest.approx(5))
+
+
+def test_a_factor_that_is_no_count_is_unexplained(first):
+    """Times 1.3 is no reduction."""
+    cause = first(
+        classifier("a.py", squares(np.mean), one_hot()),
+        classifier("b.py", squares(lambda s: 1.3 * s.mean()), one_hot()),
+    )
+    assert (cause.code, cause.b.source) == ("unexplained", "b.py:12")
+
+
+def test_broadcast_to_a_table(first):
+    """(n,) against (n, 1)."""
+    y = features(24, 1)[:, 0]
+
+    def loss(table: bool):
+        def apply(p: Program, z: int, at: int) -> int:
+            prediction = p.value(z).astype(np.float64)
+            if not table:
+                z = p.op("Squeeze", prediction[:, 0], z, line=11)
+                prediction = prediction[:, 0]
+            d = p.op("Sub", prediction - p.value(at), z, at, line=12)
+            square = p.op("Square", p.value(d).astype(np.float64) ** 2, d, line=12)
+            return p.op("Mean", np.asarray((p.value(d).astype(np.float64) ** 2).mean()), square, line=12)
+
+        return apply
+
+    def program(script: str, *, table: bool) -> Program:
+        p = Program(script)
+        p.loss(loss(table)(p, p.dense(p.input(features()), "out", 1, line=9), p.input(y)))
+        return p
+
+    cause = first(program("a.py", table=False), program("b.py", table=True))
+    assert (cause.code, cause.constants) == ("loss-reduction", {"a": 24, "b": 576})
+
+
+def penalized(strengths: dict[str, float], *, l1: bool = False):
+    """Mean squared error plus lambda * sum(w^2) for the named weights."""
+
+    def apply(p: Program, z: int, y: int) -> int:
+        loss = squares(np.mean)(p, z, y)
+        for name, strength in strengths.items():
+            w = next(i for i, r in enumerate(p.records) if r.site.role == "weight" and r.site.variable == p.index[name])
+            values = p.value(w).astype(np.float64)
+            each = np.abs(values) if l1 else values**2
+            square = p.op("Abs" if l1 else "Square", each, w, line=14)
+            total = p.op("Sum", np.asarray(each.sum()), square, line=14)
+            term = p.op("Mul", np.asarray(strength * each.sum()), total, p.constant(strength), line=14)
+            loss = p.op("AddV2", p.value(loss).astype(np.float64) + p.value(term), loss, term, line=15)
+        return loss
+
+    return apply
+
+
+@pytest.mark.parametrize("l1", [False, True])
+def test_penalty_left_out(first, l1):
+    """Lambda is fitted, and the losses agree without the penalties."""
+    a = classifier("a.py", penalized({"hidden/w": 1e-3, "out/w": 1e-3}, l1=l1), one_hot())
+    cause = first(a, classifier("b.py", squares(np.mean), one_hot()))
+    assert cause.code == "loss-regularization-missing"
+    assert cause.constants == {"a": pytest.approx(1e-3, rel=1e-3), "b": 0.0}
+    assert cause.error_after < 1e-5
+    assert ("L1" if l1 else "L2") in cause.summary
+
+
+def test_penalty_of_another_strength_is_unexplained(first):
+    """Both have a penalty: none is missing."""
+    a = classifier("a.py", penalized({"hidden/w": 1e-3}), one_hot())
+    cause = first(a, classifier("b.py", penalized({"hidden/w": 3e-3}), one_hot()))
+    assert cause.code == "unexplained"
+
+
+def test_a_constant_added_is_no_penalty(first):
+    """Something that is added and does not come from weights."""
+
+    def shifted(p: Program, z: int, y: int) -> int:
+        loss = squares(np.mean)(p, z, y)
+        return p.op("AddV2", p.value(loss).astype(np.float64) + 0.37, loss, p.constant(0.37), line=15)
+
+    assert (
+        first(classifier("a.py", squares(np.mean), one_hot()), classifier("b.py", shifted, one_hot())).code
+        == "unexplained"
+    )

@@ -1,0 +1,163 @@
+"""Learning rate, weight decay, gradient scale."""
+
+import numpy as np
+import pytest
+
+from . import programs
+from .programs import Program, features
+
+
+def program(script: str, update, *, optimizer=None, steps: int = 2, backward: float = 1.0) -> Program:
+    """A linear model with true gradients; `update(p, name, g)` returns what is subtracted from the weight."""
+    p = Program(script, optimizer=optimizer)
+    x, y = features(), np.ones((24, 3), np.float32)
+    for step in range(steps):
+        z = p.dense(p.input(x), "out", 3)
+        programs.squared(p, z, p.input(y))
+        error = 2 * (p.value(z) - y) / y.size
+        gradients = {"out/w": backward * x.T @ error, "out/b": backward * error.sum(0)}
+        for name, g in gradients.items():
+            p.gradient(name, g.astype(np.float32))
+        for name, g in gradients.items():
+            update(p, name, g, step)
+        p.end_step()
+    return p
+
+
+def sgd(rate: float, *, shown: bool = True):
+    """w -= rate * g, the rate a constant of the update."""
+
+    def apply(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        inputs = ()
+        if shown:
+            c = p.constant(rate, "update")
+            inputs = (p.put("operation", "update", "Mul", rate * g, (c,)),)
+        p.assign(name, (rate * g).astype(np.float32), *inputs)
+
+    return apply
+
+
+def told(rate: float, name: str = "SGD") -> dict:
+    return {
+        "name": name.lower(),
+        "class": name,
+        "learning_rate": rate,
+        "source": "x.py:7",
+        "called": "x.py:8",
+        "config": {},
+    }
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.05, 0.5), (0.01, 0.0101)])
+def test_learning_rates_that_the_optimizers_tell(first, a, b):
+    """The ratio of the updates is that of the rates."""
+    cause = first(
+        program("a.py", sgd(a, shown=False), optimizer=told(a)), program("b.py", sgd(b, shown=False), optimizer=told(b))
+    )
+    assert (cause.code, cause.constants) == ("lr", {"a": pytest.approx(a), "b": pytest.approx(b)})
+    assert cause.fix == f"SGD(learning_rate={a:.4g}) at x.py:7"
+    assert cause.error_after < cause.error_before / 10
+
+
+def test_learning_rate_of_a_hand_written_update(first):
+    """A's is told, B's is a constant that flows into the update."""
+    cause = first(program("a.py", sgd(0.05), optimizer=told(0.05)), program("b.py", sgd(0.2)))
+    assert (cause.code, cause.constants) == ("lr", {"a": pytest.approx(0.05), "b": pytest.approx(0.2)})
+    assert "assign_sub(0.05 * g)" in cause.fix
+
+
+def test_a_factor_that_is_no_learning_rate_is_unexplained(first):
+    """B's constant is A's rate; the factor 1.9 comes from elsewhere."""
+
+    def nesterov(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        c = p.constant(0.05, "update")
+        at = p.put("operation", "update", "Mul", 1.9 * 0.05 * g, (c,))
+        p.assign(name, (1.9 * 0.05 * g).astype(np.float32), at)
+
+    cause = first(program("a.py", sgd(0.05), optimizer=told(0.05)), program("b.py", nesterov))
+    assert (cause.code, cause.b.source) == ("unexplained", "b.py:22")
+
+
+def test_sign_of_the_gradient_is_no_learning_rate(first):
+    """Updates that are not proportional have no rate in common."""
+
+    def sign(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        p.assign(name, (0.01 * np.sign(g)).astype(np.float32), p.constant(0.01, "update"))
+
+    assert first(program("a.py", sgd(0.05)), program("b.py", sign)).code == "unexplained"
+
+
+def decayed(rate: float, decay: float):
+    """Takes decay * w away as well."""
+
+    def apply(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        shrink = (decay * p.weights[name]).astype(np.float32)
+        at = p.put("operation", "update", "Mul", shrink)
+        p.assign(name, shrink, at, line=23)
+        p.assign(name, (rate * g).astype(np.float32), line=22)
+
+    return apply
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, 4e-3), (4e-6, 4e-3), (1e-2, 0.0)])
+def test_weight_decay(first, a, b):
+    """The difference of the updates is c * w, each side's share is read from its ops."""
+    programs_ = [
+        program(s, decayed(0.05, d) if d else sgd(0.05), optimizer=told(0.05)) for s, d in (("a.py", a), ("b.py", b))
+    ]
+    cause = first(*programs_)
+    assert cause.code == "weight-decay"
+    assert cause.constants["difference"] == pytest.approx(b - a, rel=0.02)
+    assert (cause.constants["a"], cause.constants["b"]) == (pytest.approx(a, rel=0.02), pytest.approx(b, rel=0.02))
+
+
+def test_decay_towards_the_old_weight_is_unexplained(first):
+    """Pulling towards a constant is no weight decay."""
+
+    def pulled(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        p.assign(name, (0.05 * g + 1e-2 * (p.weights[name] - 0.7)).astype(np.float32))
+
+    assert (
+        first(program("a.py", sgd(0.05), optimizer=told(0.05)), program("b.py", pulled, optimizer=told(0.05))).code
+        == "unexplained"
+    )
+
+
+def accumulated(n: int, *, mean: bool):
+    """Gradients of n steps, summed or averaged, then one update."""
+    sums: dict[str, np.ndarray] = {}
+
+    def apply(p: Program, name: str, g: np.ndarray, step: int) -> None:
+        sums[name] = sums.get(name, 0) + g
+        if step % n == n - 1:
+            p.assign(name, (0.05 * sums.pop(name) / (n if mean else 1)).astype(np.float32), p.constant(0.05, "update"))
+
+    return apply
+
+
+def test_sum_of_micro_batches(first):
+    """The updates are those of the summed and of the averaged gradients of four steps."""
+    cause = first(
+        program("a.py", accumulated(4, mean=True), steps=4), program("b.py", accumulated(4, mean=False), steps=4)
+    )
+    assert (cause.code, cause.step, cause.constants) == ("grad-scale", 3, {"a": 1.0, "b": 4.0})
+    assert cause.fix.startswith("divide the accumulated gradients by 4")
+
+
+def test_gradients_scaled_on_the_tape(first):
+    """Loss and forward pass agree, all gradients have one ratio."""
+    cause = first(program("a.py", sgd(0.05)), program("b.py", sgd(0.05), backward=3.0))
+    assert (cause.code, cause.phase, cause.constants["b"]) == ("grad-scale", "backward", pytest.approx(3.0))
+
+
+def test_one_wrong_gradient_is_unexplained(first):
+    """A factor on a single gradient is no scale of all."""
+    b = program("b.py", sgd(0.05), steps=1)
+    a = program("a.py", sgd(0.05), steps=1)
+    for p in (a, b):
+        for info, records in p.steps:
+            for i, r in enumerate(records):
+                if p is b and r.site.role == "weight gradient" and r.site.variable == p.index["out/w"]:
+                    records[i] = type(r)(r.site, 2 * r.value, r.inputs)
+            assert info.index == 0
+    assert first(a, b).code == "unexplained"

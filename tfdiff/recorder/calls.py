@@ -1,0 +1,65 @@
+"""Executions of compiled functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder.recording import safe
+from tfdiff.recorder.stream import OpEvent, Token
+from tfdiff.recorder.tensors import is_numeric
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfdiff.recorder.eager import Eager
+    from tfdiff.recorder.recording import Recording
+
+
+
+class Calls:
+    """What happens before and after a compiled function runs."""
+
+    def __init__(self, recording: Recording, eager: Eager) -> None:
+        self.recording = recording
+        self._eager = eager
+
+    @safe
+    def before(self, name: str) -> None:
+        """A compiled function is about to run."""
+        trains = self.recording.programs.trains(name)
+        self.recording.training_call = trains or bool(self.recording.tapes)
+        if trains:
+            self.recording.start()
+            if self.recording.builder.updated:
+                self.recording.builder.finish()
+                self.recording.check_stop()
+        if self.recording.programs.get(name) is None:
+            self.recording.output.not_recorded(name, "it was traced before recording began; call it for the first time inside")
+
+    @safe
+    def after(self, name: str, arguments: Sequence[Any], results: Sequence[Any]) -> None:
+        """A compiled function has run: replay it."""
+        with self.recording.quiet():
+            values = self.recording.taps.drain()
+        function = self.recording.programs.get(name)
+        if function is None:
+            return
+        trains, self.recording.training_call = self.recording.programs.trains(name), False
+        self.recording.close_call()
+        self._eager.leaves(arguments, self.recording.context.code(self.recording.frames.here()))
+        outputs = self.recording.programs.replay(function, [t._id for t in arguments], values, self.recording.builder.add)
+        for tensor, token in zip(results, outputs, strict=False):
+            self._result(tensor, token)
+        if trains:
+            self.recording.builder.reset_occurrences()
+            if self.recording.builder.updated:
+                self.recording.builder.finish()
+            self.recording.check_stop()
+
+    def _result(self, tensor: Any, token: Token) -> None:
+        """What a function returned is what an op in it made; where that one could not be tapped, its value is seen here."""
+        if self.recording.builder.has_value(token):
+            self.recording.builder.alias(tensor._id, token)
+        elif is_numeric(tensor):
+            code = self.recording.context.code(self.recording.frames.here())
+            self.recording.builder.add(OpEvent("Result", code, [token], [tensor._id], [tensor]))

@@ -1,0 +1,136 @@
+"""Ops that run eagerly, and NumPy arrays that become tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder import attributes
+from tfdiff.recorder.collect import LEAF
+from tfdiff.recorder.recording import safe
+from tfdiff.recorder.stream import ALIAS_OPS, NEXT_OPS, RANDOM_OPS, READ_OP, SKIPPED_OPS, Code, OpEvent, Token, is_update
+from tfdiff.recorder.tensors import is_numeric
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from tfdiff.recorder.recording import Recording
+
+
+
+class Eager:
+    """Turns what TensorFlow reports of eager ops into events."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self._feeds: dict[Token, tuple[int, np.ndarray[Any, Any] | None]] = {}
+        """Tensors made from NumPy arrays: occurrence of their line in this step, and own value if replaced."""
+        self._op_arguments: list[tuple[tuple[int, ...], Callable[[Any], None]]] = []
+
+    @safe
+    def op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: list[Any]) -> None:
+        """An op has run; `outputs` may be changed in place."""
+        if op_type.startswith("__") or op_type in SKIPPED_OPS:
+            return  # functions are replayed from their graphs
+        if op_type in ALIAS_OPS and inputs and outputs:
+            for output, tensor in zip(outputs, inputs, strict=False):
+                self.recording.builder.alias(output._id, tensor._id)
+            return
+        call = self.recording.frames.here()
+        code = self.recording.context.code(call)
+        self.leaves(inputs, code, op_type)
+        self._op_arguments.clear()
+        if op_type == "ResourceGather":
+            self._read_before_gather(inputs[0], code)
+        own = self._replace(op_type, code, outputs)
+        event = OpEvent(
+            op_type, code, [t._id for t in inputs], [t._id for t in outputs], list(outputs),
+            attributes.useful(attrs), taped=bool(self.recording.tapes), own=own,
+        )
+        if op_type in NEXT_OPS:
+            event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called))
+        if is_update(op_type):
+            event.after = self._value_of(inputs[0])
+        self.recording.mark_boundary(event, call)
+        self.recording.builder.add(event)
+
+    def leaves(self, inputs: Sequence[Any], code: Code, op_type: str = "") -> None:
+        """Note tensors that come from outside (arrays, constants) when they are first used."""
+        for position, tensor in enumerate(inputs):
+            if not hasattr(tensor, "_id") or self.recording.builder.knows(tensor._id) or not is_numeric(tensor):
+                continue
+            attrs: dict[str, Any] = {}
+            own = None
+            self._claim(tensor)
+            if tensor._id in self._feeds and not attributes.is_setting(op_type, position):
+                occurrence, replaced = self._feeds[tensor._id]
+                attrs["feed"] = occurrence
+                own = [replaced] if replaced is not None else None
+            self.recording.builder.add(
+                OpEvent(LEAF, code, [], [tensor._id], [tensor], attrs, taped=bool(self.recording.tapes), own=own)
+            )
+
+    def _claim(self, tensor: Any) -> None:
+        """The tensor TensorFlow made of a NumPy argument of this op, known by its shape."""
+        for place, (shape, note) in enumerate(self._op_arguments):
+            if tensor._id not in self._feeds and tuple(tensor.shape) == shape:
+                note(tensor)
+                del self._op_arguments[place]
+                return
+
+    def _read_before_gather(self, handle: Any, code: Code) -> None:
+        value = self._value_of(handle)
+        if value is not None:
+            self.recording.builder.add(OpEvent(READ_OP, code, [handle._id], [value._id], [value]))
+
+    def _value_of(self, handle: Any) -> Any:
+        entry = self.recording.variables.by_handle(handle._id)
+        variable = entry.variable() if entry is not None else None
+        if variable is None:
+            return None
+        with self.recording.quiet():
+            return variable.read_value()
+
+    def _replace(self, op_type: str, code: Code, outputs: list[Any]) -> list[Any] | None:
+        """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
+        if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
+            return None
+        own = list(outputs)
+        feed = self.recording.builder.occurrence((op_type, code.called, "share")) if op_type in NEXT_OPS else 0
+        for index, tensor in enumerate(own):
+            if not is_numeric(tensor):
+                continue
+            if op_type in RANDOM_OPS:
+                value = self.recording.share.noise((op_type, code.layer, code.called, code.api), tensor.numpy())
+            else:
+                value = self.recording.share.feed((op_type, code.called, feed, index), tensor.numpy(), self.recording.builder.begun)
+            if value is not None:
+                with self.recording.quiet():
+                    import tensorflow as tf
+
+                    outputs[index] = tf.constant(value, tensor.dtype)
+        return own if any(a is not b for a, b in zip(own, outputs, strict=True)) else None
+
+    @safe
+    def array(self, value: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Callable[[Any], None]]:
+        """A NumPy array becomes a tensor: what to take instead, and whom to tell of the tensor."""
+        place = self.recording.frames.here().called
+        self.recording.rows.slice(value, place)
+        occurrence = self.recording.builder.occurrence((LEAF, place, "feed"))
+        found = self.recording.share.feed((LEAF, place, occurrence, 0), value, self.recording.builder.begun)
+
+        def note(tensor: Any) -> None:
+            self._feeds[tensor._id] = (occurrence, None if found is None else value)
+
+        return (value if found is None else found), note
+
+    @safe
+    def op_argument(self, value: np.ndarray[Any, Any]) -> Any:
+        """A NumPy array was handed to an op itself: what to hand over instead."""
+        found = self.array(value)
+        if found is None:
+            return None
+        replaced, note = found
+        self._op_arguments.append((value.shape, note))
+        return replaced

@@ -1,0 +1,20 @@
+"""The parts of one recording, put together."""
+
+from __future__ import annotations
+
+from tfdiff.recorder.calls import Calls
+from tfdiff.recorder.eager import Eager
+from tfdiff.recorder.passes import Passes
+from tfdiff.recorder.recording import Recording
+from tfdiff.recorder.tracing import Tracing
+
+
+class Parts:
+    """What the hooks report to."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.eager = Eager(recording)
+        self.tracing = Tracing(recording)
+        self.calls = Calls(recording, self.eager)
+        self.passes = Passes(recording)

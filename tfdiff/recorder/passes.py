@@ -1,0 +1,126 @@
+"""Gradient calls and optimizer calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder import attributes
+from tfdiff.recorder.graphs import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
+from tfdiff.recorder.recording import safe
+from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
+from tfdiff.recorder.tensors import gradient_tokens, handle_token, tensors_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfdiff.recorder.recording import Recording
+
+_SETTINGS = ("iteration", "iterations", "learning_rate")
+
+
+
+class Passes:
+    """Turns tapes, gradient calls and optimizer calls into events."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+
+    @safe
+    def open_tape(self, tape: Any, *, eager: bool) -> None:
+        """A gradient tape starts to record."""
+        if eager and not self.recording.tapes:
+            self.recording.start()
+            if self.recording.builder.updated:
+                self.recording.builder.finish()
+                self.recording.check_stop()
+        self.recording.tapes.append(tape)
+
+    def close_tape(self, tape: Any) -> None:
+        """A gradient tape stops."""
+        self.recording.tapes[:] = [other for other in self.recording.tapes if other is not tape]
+
+    @safe
+    def gradient_begin(self, targets: Sequence[Any], graph: Any) -> list[Any]:
+        """A gradient call on variables begins; returns the activations to ask gradients of as well."""
+        self.recording.close_call()
+        event = GradientBegin([t._id for t in targets], self.recording.context.code(self.recording.frames.here()))
+        if graph is None:
+            activations = self.recording.builder.activations()
+            self.recording.builder.gradient_begin(event)
+            return [tensor for _, tensor in activations]
+        program = self.recording.programs.of(graph)
+        tensors = program.activations()
+        program.items.append(event)
+        return tensors
+
+    @safe
+    def gradient_end(
+        self, sources: Sequence[Any], gradients: Sequence[Any], activations: Sequence[Any], extra: Sequence[Any], graph: Any
+    ) -> None:
+        """The gradients are there."""
+        for source in sources:
+            entry = self.recording.variables.of(source)
+            if entry is not None:
+                entry.kind = "weight"
+        pairs = [(handle_token(s), gradient_tokens(g)) for s, g in zip(sources, gradients, strict=True) if handle_token(s)]
+        found = [(a._id, g) for a, g in zip(activations, extra, strict=True) if hasattr(g, "_id")]
+        if graph is None:
+            self.recording.builder.gradient_end(GradientEnd(pairs, [(a, g._id) for a, g in found]))
+            return
+        program = self.recording.programs.of(graph)
+        for tensor in [t for g in gradients for t in tensors_of(g)] + [g for _, g in found]:
+            self._tap_result(tensor, program)
+        program.items.append(GraphGradient(pairs, [(a, g._id) for a, g in found]))
+
+    def _tap_result(self, tensor: Any, program: Any) -> None:
+        """Gradients are tapped even where the op that made them was not (a result of an inner function)."""
+        maker = program.makers.get(tensor._id)
+        if maker is None and tensor.op.type not in ("Placeholder",) and not program.is_alias(tensor._id):
+            with self.recording.quiet():
+                tag = self.recording.taps.emit(tensor)
+            item = GraphOp("Gradient", Code(), [], [tensor._id], [tag], [None])
+            program.items.append(item)
+            program.makers[tensor._id] = item
+
+    @safe
+    def backpropagated(self, op: Any, gradients: Sequence[Any], graph: Any) -> None:
+        """The backward graph of a compiled function gets the gradients of a forward op's outputs."""
+        forward, program = self.recording.programs.of(op.graph), self.recording.programs.of(graph)
+        for output, gradient in zip(op.outputs, gradients, strict=False):
+            maker = forward.makers.get(output._id)
+            if maker is None or not maker.boundary or output._id not in forward.dependent or not hasattr(gradient, "_id"):
+                continue
+            self._tap_result(gradient, program)
+            program.items.append(GraphBackpropagated(op.graph, output._id, gradient._id))
+
+    @safe
+    def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> None:
+        """An optimizer is handed gradients."""
+        call = self.recording.frames.here()
+        info = {
+            "name": str(getattr(optimizer, "name", "")),
+            "class": type(optimizer).__name__,
+            "config": attributes.plain_config(optimizer),
+            "source": self.recording.context.source_of(optimizer) or call.called,
+            "called": call.called,
+        }
+        pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
+        with self.recording.quiet():
+            rate, iterations = attributes.rate_and_iterations(optimizer)
+            if graph is None:
+                event = ApplyEvent(info, pairs, rate, iterations)
+            else:
+                tags = [None if v is None else self.recording.taps.emit(v) for v in (rate, iterations)]
+        if graph is None:
+            self.recording.builder.add(event)
+        else:
+            self.recording.programs.of(graph).items.append(GraphApply(info, pairs, *tags))
+
+
+    @safe
+    def optimizer_variables(self, optimizer: Any) -> None:
+        """An optimizer has its variables now: slots and settings."""
+        for variable in getattr(optimizer, "variables", []):
+            entry = self.recording.variables.of(variable)
+            if entry is not None and entry.kind == "other":
+                entry.kind = "hyper" if not entry.shape and entry.name.rpartition("/")[2] in _SETTINGS else "slot"

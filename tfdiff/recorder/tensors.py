@@ -1,0 +1,48 @@
+"""Small questions about TensorFlow's tensors, variables and gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, Slices, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def is_numeric(tensor: Any) -> bool:
+    dtype = getattr(tensor, "dtype", None)
+    return dtype is not None and (getattr(dtype, "is_floating", False) or getattr(dtype, "is_integer", False) or getattr(dtype, "is_bool", False))
+
+
+def static_value(op_type: str, tensor: Any) -> Any:
+    if op_type != "Const" or not is_numeric(tensor):
+        return None
+    from tensorflow.python.framework import tensor_util
+
+    return tensor_util.constant_value(tensor)
+
+
+def depends_on_variable(op_type: str, inputs: Sequence[Any], program: Any) -> bool:
+    if op_type in NEXT_OPS or op_type in RANDOM_OPS:
+        return False
+    return any(t.dtype.name == "resource" or t._id in program.dependent for t in inputs)
+
+
+def handle_token(variable: Any) -> Token:
+    handle = getattr(variable, "handle", None)
+    return int(getattr(handle, "_id", 0)) if handle is not None else 0
+
+
+def gradient_tokens(gradient: Any) -> Token | Slices | None:
+    if gradient is None:
+        return None
+    if hasattr(gradient, "indices") and hasattr(gradient, "values"):
+        return Slices(gradient.values._id, gradient.indices._id)
+    return getattr(gradient, "_id", None)
+
+
+def tensors_of(gradient: Any) -> list[Any]:
+    if gradient is None:
+        return []
+    return [gradient.values, gradient.indices] if hasattr(gradient, "indices") else [gradient]

@@ -1,0 +1,159 @@
+"""Ops that are added to a graph while TensorFlow traces a function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder import attributes
+from tfdiff.recorder.graphs import GraphAlias, GraphCall, GraphOp
+from tfdiff.recorder.recording import safe
+from tfdiff.recorder.stream import (
+    ALIAS_OPS,
+    CONTROL_OPS,
+    NEXT_OPS,
+    RANDOM_OPS,
+    READ_OP,
+    SKIPPED_OPS,
+    Code,
+    is_update,
+)
+from tfdiff.recorder.taps import replace_in_graph
+from tfdiff.recorder.tensors import depends_on_variable, is_numeric, static_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from tfdiff.recorder.recording import Recording
+
+
+
+class Tracing:
+    """Notes traced ops in the programs of their graphs, and taps them."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self._dataset_graphs: dict[int, bool] = {}
+
+    @safe
+    def op(
+        self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any
+    ) -> Any:
+        """An op was added to a graph; a returned list replaces its outputs."""
+        if op_type in SKIPPED_OPS or self._is_dataset_graph(graph):
+            return None
+        program = self.recording.programs.of(graph)
+        ids = [t._id for t in inputs]
+        if op_type in CONTROL_OPS:
+            program.items.append(GraphCall(None, ids, [t._id for t in outputs], graph.get_operation_by_name(name)))
+            return None
+        if op_type in ALIAS_OPS and inputs and outputs:
+            program.items += [GraphAlias(output._id, token) for output, token in zip(outputs, ids, strict=False)]
+            return None
+        call = self.recording.frames.here()
+        code = self.recording.context.code(call)
+        with self.recording.quiet():
+            item, replaced = self._tap(op_type, code, inputs, attrs, list(outputs), graph)
+        self.recording.mark_boundary(item, call)
+        program.items.append(item)
+        program.makers.update((token, item) for token in item.outputs)
+        for tensor in replaced or outputs:
+            program.tensors[tensor._id] = tensor
+        if depends_on_variable(op_type, inputs, program):
+            program.dependent.update(item.outputs)
+        return replaced
+
+    def _tap(
+        self, op_type: str, code: Code, inputs: Sequence[Any], attrs: Any, outputs: list[Any], graph: Any
+    ) -> tuple[GraphOp, list[Any] | None]:
+        own_tags, replaced = None, None
+        program = self.recording.programs.of(graph)
+        if op_type == "ResourceGather":
+            self._tap_gather(inputs[0], code, program)
+        if op_type in RANDOM_OPS or op_type in NEXT_OPS:
+            own_tags, replaced = self._override(op_type, code, outputs)
+        tensors = replaced or outputs
+        item = GraphOp(
+            op_type, code, [t._id for t in inputs], [t._id for t in tensors], [], [], attributes.useful(attrs),
+            own_tags=own_tags,
+        )
+        if op_type in NEXT_OPS:
+            item.attrs["feed"] = 0
+        from_shapes = attributes.is_shape_arithmetic(op_type, inputs, program.shapes)
+        for tensor in tensors:
+            shapes_only = from_shapes and not tensor.dtype.is_floating
+            if shapes_only:
+                program.shapes.add(tensor._id)
+            static = static_value(op_type, tensor)
+            tapped = static is None and not shapes_only and is_numeric(tensor)
+            item.tags.append(self.recording.taps.emit(tensor) if tapped else None)
+            item.statics.append(static)
+        if is_update(op_type):
+            item.after_tag = self._tap_after(inputs[0])
+        return item, replaced
+
+    def _override(self, op_type: str, code: Code, outputs: list[Any]) -> tuple[list[int | None] | None, list[Any] | None]:
+        """Let the host decide the values of a random op or of a batch."""
+        if not self.recording.share.active:
+            return None, None
+        tags: list[int | None] = []
+        replaced = list(outputs)
+        for index, tensor in enumerate(outputs):
+            tags.append(None)
+            key = (op_type, code.layer, code.called, code.api)
+            wanted = self.recording.share.wants_noise(key) if op_type in RANDOM_OPS else self.recording.share.wants_feed(op_type, code.called)
+            if not wanted or not is_numeric(tensor):
+                continue
+            if op_type in NEXT_OPS:
+                tags[index] = self.recording.taps.emit(tensor)
+            replaced[index] = replace_in_graph(tensor, self._host_value(op_type, code, index))
+        changed = any(a is not b for a, b in zip(replaced, outputs, strict=True))
+        return (tags, replaced) if changed else (None, None)
+
+    def _host_value(self, op_type: str, code: Code, index: int) -> Any:
+        def value(own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            if not self.recording.training_call:
+                return own
+            if op_type in RANDOM_OPS:
+                found = self.recording.share.noise((op_type, code.layer, code.called, code.api), own)
+            else:
+                found = self.recording.share.feed((op_type, code.called, 0, index), own, self.recording.builder.begun)
+            return own if found is None else found
+
+        return value
+
+    def _tap_gather(self, handle: Any, code: Code, program: Any) -> None:
+        value = self._read_handle(handle)
+        if value is not None:
+            tag = self.recording.taps.emit(value)
+            program.items.append(GraphOp(READ_OP, code, [handle._id], [value._id], [tag], [None]))
+
+    def _tap_after(self, handle: Any) -> int | None:
+        value = self._read_handle(handle)
+        return self.recording.taps.emit(value) if value is not None and value.dtype.is_floating else None
+
+    def _read_handle(self, handle: Any) -> Any:
+        from tensorflow.python.ops import gen_resource_variable_ops, handle_data_util
+
+        data = handle_data_util.get_resource_handle_data(handle)
+        if not data.is_set or not data.shape_and_type:
+            return None
+        return gen_resource_variable_ops.read_variable_op(handle, data.shape_and_type[0].dtype)
+
+    def _is_dataset_graph(self, graph: Any) -> bool:
+        """Functions of tf.data run in its own threads and may not be tapped."""
+        known = self._dataset_graphs.get(id(graph))
+        if known is None:
+            known = self._dataset_graphs[id(graph)] = attributes.under_dataset()
+            self.recording.programs.of(graph)  # keeps the graph, and so its id, alive
+        return known
+
+
+    @safe
+    def call(self, name: str, arguments: Sequence[Any], results: Sequence[Any], graph: Any) -> None:
+        """A compiled function was called while another graph is traced."""
+        op = results[0].op if results else None
+        self.recording.programs.of(graph).items.append(
+            GraphCall(name, [t._id for t in arguments], [t._id for t in results], op)
+        )
