@@ -1,4 +1,4 @@
-"""Small programs that run in NumPy and write traces: each op is recorded with the value it had, as the recorder would."""
+"""Small programs that run in NumPy and write traces: each op is recorded with the value it had."""
 
 from __future__ import annotations
 

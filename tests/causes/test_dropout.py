@@ -8,6 +8,7 @@ from .programs import Program, features
 
 
 def program(script: str, drop, *, keras: bool = False, x: np.ndarray | None = None) -> Program:
+    """Dense, relu, a dropout, dense, squared error."""
     p = Program(script, keras)
     at = p.input(features() if x is None else x)
     h = p.dense(at, "hidden", 12, layer="hidden" if keras else None)
@@ -19,6 +20,7 @@ def program(script: str, drop, *, keras: bool = False, x: np.ndarray | None = No
 
 
 def draw(p: Program, h: int) -> int:
+    """The same uniform draw in both programs."""
     return p.noise(np.random.default_rng(7).random(p.value(h).shape).astype(np.float32))
 
 
@@ -63,7 +65,7 @@ def test_fix_speaks_b_api(first):
     """The fix is one call of the API that B uses, at B's line."""
     b = program("b.py", drop(0.7, api="tf.nn.dropout"))
     assert first(program("a.py", drop(0.3)), b).fix == (
-        "tf.nn.dropout(..., rate=1 - keep_prob) (rate = 1 - keep_prob = 0.3) at b.py:5"
+        "tf.nn.dropout(..., rate=1 - keep_prob), that is rate=0.3 at b.py:5"
     )
 
 

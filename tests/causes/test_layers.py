@@ -22,6 +22,7 @@ FUNCTIONS = {
 
 
 def network(script: str, function, *, layer: str | None = None, bias: bool = True, extra: int = 0) -> Program:
+    """Dense, a function, further layers, dense, squared error."""
     p = Program(script, layer is not None)
     h = p.dense(p.input(features()), "hidden", 12, layer=layer, bias=bias)
     if function is not None:
@@ -120,6 +121,7 @@ def test_missing_layer(first):
 
 
 def pooled(script: str, reduce, layer: str | None = None) -> Program:
+    """An embedding whose positions are reduced, dense, squared error."""
     rng = np.random.default_rng(2)
     ids = rng.integers(1, 30, (24, 10)).astype(np.int32)
     ids[np.arange(10) >= rng.integers(3, 10, 24)[:, None]] = 0
@@ -134,6 +136,7 @@ def pooled(script: str, reduce, layer: str | None = None) -> Program:
 
 
 def masked_mean(p: Program, h: int, at: int) -> int:
+    """The average over what is not padded, as a Keras layer."""
     mask = p.op("NotEqual", p.value(at) != 0, at, layer="embedding")
     m = p.op("Cast", p.value(mask).astype(np.float32), mask, layer="pool")
     m = p.op("ExpandDims", p.value(m)[..., None], m, layer="pool")

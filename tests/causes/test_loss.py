@@ -7,15 +7,18 @@ from .programs import Program, features, one_hot
 
 
 def softmax(x):
+    """Over the last axis."""
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
 def sigmoid(x):
+    """Of one number."""
     return 1 / (1 + np.exp(-x))
 
 
 def classifier(script: str, loss, labels: np.ndarray, *, keras: bool = False) -> Program:
+    """Dense, tanh, dense and a loss."""
     p = Program(script, keras)
     h = p.dense(p.input(features()), "hidden", 12)
     h = p.op("Tanh", np.tanh(p.value(h)), h)
@@ -137,7 +140,7 @@ def test_broadcast_to_a_table(first):
     """(n,) against (n, 1)."""
     y = features(24, 1)[:, 0]
 
-    def loss(table: bool):
+    def loss(*, table: bool):
         def apply(p: Program, z: int, at: int) -> int:
             prediction = p.value(z).astype(np.float64)
             if not table:
@@ -151,7 +154,7 @@ def test_broadcast_to_a_table(first):
 
     def program(script: str, *, table: bool) -> Program:
         p = Program(script)
-        p.loss(loss(table)(p, p.dense(p.input(features()), "out", 1, line=9), p.input(y)))
+        p.loss(loss(table=table)(p, p.dense(p.input(features()), "out", 1, line=9), p.input(y)))
         return p
 
     cause = first(program("a.py", table=False), program("b.py", table=True))

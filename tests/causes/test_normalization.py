@@ -11,6 +11,7 @@ BETA = np.random.default_rng(9).normal(size=8).astype(np.float32)
 
 
 def program(script: str, normalize, *, keras: bool = False, x: np.ndarray | None = None) -> Program:
+    """Dense, a normalization, dense, squared error."""
     p = Program(script, keras)
     p.variable("gamma", GAMMA)
     p.variable("beta", BETA)

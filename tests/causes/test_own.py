@@ -65,6 +65,7 @@ def test_batch_size(explained):
 
 
 def scaled(factor: float, offset: float, order: slice = slice(None)) -> Program:
+    """A program whose own features were scaled."""
     p = Program("b.py")
     p.put("own input", "data", "", factor * features()[order] + offset)
     programs.squared(p, p.dense(p.input(features()), "out", 3), p.input(features(24, 3)))
@@ -93,12 +94,14 @@ def test_scale_that_is_no_scale(explained):
 
 
 def glorot(shape):
+    """As Keras draws it."""
     fan_in, fan_out = fans(shape)
     limit = (6 / (fan_in + fan_out)) ** 0.5
     return np.random.default_rng(1).uniform(-limit, limit, shape)
 
 
 def truncated(shape, std):
+    """A normal sample cut at two standard deviations."""
     rng = np.random.default_rng(2)
     values = rng.normal(size=shape)
     while (far := np.abs(values) > 2).any():

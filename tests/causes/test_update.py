@@ -38,6 +38,7 @@ def sgd(rate: float, *, shown: bool = True):
 
 
 def told(rate: float, name: str = "SGD") -> dict:
+    """What the step says of its optimizer."""
     return {
         "name": name.lower(),
         "class": name,
@@ -66,16 +67,63 @@ def test_learning_rate_of_a_hand_written_update(first):
     assert "assign_sub(0.05 * g)" in cause.fix
 
 
+def momentum(rate: float, *, nesterov: bool):
+    """SGD with momentum 0.9; the first two updates of the two kinds have ratios 1.9 and about 1.4."""
+    velocity: dict[str, np.ndarray] = {}
+
+    def apply(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        v = velocity[name] = 0.9 * velocity.get(name, 0.0) + g
+        change = rate * (g + 0.9 * v if nesterov else v)
+        at = p.put("operation", "update", "Mul", change, (p.constant(rate, "update"),))
+        p.assign(name, change.astype(np.float32), at)
+
+    return apply
+
+
 def test_a_factor_that_is_no_learning_rate_is_unexplained(first):
-    """B's constant is A's rate; the factor 1.9 comes from elsewhere."""
-
-    def nesterov(p: Program, name: str, g: np.ndarray, _: int) -> None:
-        c = p.constant(0.05, "update")
-        at = p.put("operation", "update", "Mul", 1.9 * 0.05 * g, (c,))
-        p.assign(name, (1.9 * 0.05 * g).astype(np.float32), at)
-
-    cause = first(program("a.py", sgd(0.05), optimizer=told(0.05)), program("b.py", nesterov))
+    """Nesterov's first update is 1.9 times the other's: neither a rate nor a factor on the gradients."""
+    a = program("a.py", momentum(0.05, nesterov=False), optimizer=told(0.05))
+    cause = first(a, program("b.py", momentum(0.05, nesterov=True)))
     assert (cause.code, cause.b.source) == ("unexplained", "b.py:22")
+
+
+def test_only_some_weights_is_no_learning_rate(first):
+    """A factor on one weight's updates alone is no learning rate, whatever the optimizers say."""
+
+    def uneven(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        rate = 0.1 if name == "out/w" else 0.05
+        p.assign(name, (rate * g).astype(np.float32), p.constant(rate, "update"))
+
+    assert first(program("a.py", sgd(0.05)), program("b.py", uneven)).code == "unexplained"
+
+
+def clipped(kind: str, c: float):
+    """Clips in front of the update, from all gradients of the step (kept until the last one has come)."""
+    seen: dict[str, np.ndarray] = {}
+
+    def apply(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        seen[name] = g
+        if len(seen) < 2:
+            return
+        total = np.sqrt(sum(float((x**2).sum()) for x in seen.values()))
+        for each, x in list(seen.items()):
+            if kind == "value":
+                kept = np.clip(x, -c, c)
+            else:
+                kept = x * min(1.0, c / (total if kind == "global norm" else np.linalg.norm(x)))
+            p.assign(each, (0.05 * kept).astype(np.float32))
+        seen.clear()
+
+    return apply
+
+
+@pytest.mark.parametrize(("kind", "c"), [("value", 0.02), ("norm", 0.2), ("global norm", 0.2)])
+def test_clipping(first, kind, c):
+    """Kind and threshold are told from the updates of plain SGD."""
+    a = program("a.py", clipped(kind, c), optimizer=told(0.05), steps=3)
+    cause = first(a, program("b.py", sgd(0.05), optimizer=told(0.05), steps=3))
+    assert (cause.code, cause.constants) == ("grad-clipping", {"a": pytest.approx(c, rel=1e-3), "b": None})
+    assert cause.error_after < 1e-3
 
 
 def test_sign_of_the_gradient_is_no_learning_rate(first):

@@ -9,27 +9,28 @@ computes `x * scale + shift`, so that only the values tell what is what.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.model import End, Header, RowSource, Site, StepInfo, Variable
+from tfdiff.model import End, Header, RowSource, StepInfo, Variable
 from tfdiff.pairing.rows import row_signatures
-from tfdiff.trace.records import Record
 from tfdiff.trace.writer import TraceWriter
+
+from .recorder import LINES, Recorder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
+    from tfdiff.trace.records import Record
+
     Array = npt.NDArray[Any]
 
 ROWS, BATCH = 80, 16
 NAMES = ("W1", "b1", "gamma", "beta", "W2", "b2", "mean", "var")
-LINES = {"first": 10, "act": 11, "bn": 12, "drop": 13, "second": 14, "loss": 20, "optimizer": 21, "fit": 30}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class Plan:
     frozen: tuple[str, ...] = ()
     """Weights the program does not train."""
     clip: float | None = None
+    bias: bool = True
+    """Whether b1 is added; without, it is created and never used."""
+    unsnapped: bool = False
+    """The weights are written where no hook sees it (inside a `tf.cond`): no writes, no snapshots."""
     shuffle: bool = False
     scale: float = 1.0
     """Of the program's own features; the shared ones have scale 1."""
@@ -59,49 +64,6 @@ class Plan:
     steps: int = 3
     rename: bool = field(default=False)
     """Variables are created in another order."""
-
-
-class Recorder:
-    """Collects the records of one step and keeps sites the same from step to step."""
-
-    def __init__(self, script: str, style: str) -> None:
-        self.script, self.style = script, style
-        self.sites: dict[tuple[Any, ...], Site] = {}
-        self.begin()
-
-    def begin(self) -> None:
-        """Start a step."""
-        self.records: list[Record] = []
-        self.values: list[Array] = []
-        self.counts: Counter[tuple[Any, ...]] = Counter()
-
-    def put(self, role: str, phase: str, op: str, value: Array, inputs: tuple[int, ...] = (), **about: Any) -> int:
-        """Record one tensor and return its index."""
-        of = about.pop("of", None)
-        key: tuple[Any, ...] = (role, phase, op, *sorted(about.items()))
-        key = (*key, self.counts[key])
-        self.counts[key[:-1]] += 1
-        if key not in self.sites:
-            self.sites[key] = Site(len(self.sites), role, phase, op, occurrence=key[-1], **about)
-        value = np.asarray(value, np.float32) if np.asarray(value).dtype.kind == "f" else np.asarray(value)
-        self.records.append(Record(self.sites[key], value, inputs, of))
-        self.values.append(value)
-        return len(self.records) - 1
-
-    def op(self, part: str, op: str, value: Array, *inputs: int, last: bool = False) -> int:
-        """Record a forward op of a part of the network."""
-        line = f"{self.script}:{LINES[part]}"
-        if self.style == "keras":
-            layered = part not in ("loss", "fit")
-            about: dict[str, Any] = {
-                "layer": f"net/{part}" if layered else None,
-                "source": line,
-                "called": f"{self.script}:30",
-            }
-        else:
-            about = {"layer": None, "source": line, "called": line, "api": f"tf.{op.lower()}"}
-            last = True
-        return self.put("activation", "forward", op, value, inputs, boundary=last, **about)
 
 
 def initial_values(kind: str, seed: int) -> dict[str, Array]:
@@ -201,7 +163,9 @@ class Network:
         recorder, plan, v, value = self.recorder, self.plan, self.values, self.recorder.values
         w1 = self.read("W1")
         z = recorder.op("first", "MatMul", value[x_at] @ v["W1"], x_at, w1)
-        h = recorder.op("first", "AddV2", value[z] + v["b1"], z, self.read("b1"), last=plan.activation == "none")
+        h = z
+        if plan.bias:
+            h = recorder.op("first", "AddV2", value[z] + v["b1"], z, self.read("b1"), last=plan.activation == "none")
         out = h
         if plan.activation == "relu":
             out = recorder.op("act", "Relu", np.maximum(value[h], 0), h, last=True)
@@ -325,7 +289,9 @@ class Network:
             w1 = operation("MatMul", value[f["x"]].T @ value[d], d)
             if plan.penalty:
                 w1 = operation("AddV2", value[w1] + 2 * plan.penalty * v["W1"], w1)
-            found["W1"], found["b1"] = w1, operation("Sum", value[d].sum(0), d)
+            found["W1"] = w1
+            if plan.bias:
+                found["b1"] = operation("Sum", value[d].sum(0), d)
         kept = {name: at for name, at in found.items() if name not in plan.frozen}
         for name, at in kept.items():
             recorder.put(
@@ -354,10 +320,13 @@ class Network:
                 recorder.put("assign", "update", "AssignSubVariableOp", shrink, variable=self.index[name], **line)
                 v[name] = v[name] - shrink
             change = (plan.lr * gradient).astype(np.float32)
-            recorder.put("assign", "update", "AssignSubVariableOp", change, variable=self.index[name], **place)
+            if not plan.unsnapped:
+                recorder.put("assign", "update", "AssignSubVariableOp", change, variable=self.index[name], **place)
             v[name] = v[name] - change
         for name, value in v.items():
             role, phase = ("state", "state") if name in ("mean", "var") else ("weight", "update")
+            if plan.unsnapped and role == "weight":
+                continue
             recorder.put(role, phase, "", value, variable=self.index[name])
 
 

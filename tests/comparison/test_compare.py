@@ -89,6 +89,19 @@ class TestForward:
         assert finding.pairing is not None
         assert finding.pairing.a_to_b[finding.cut.a].error < 1e-5
 
+    def test_a_bias_that_is_never_added_shows_when_the_others_has_moved(self, diff: Diff) -> None:
+        """It starts at zero: equal in step 0, then the op that adds it has no counterpart."""
+        result = diff(bias=False)
+        first = result.first
+        assert first is not None
+        assert (first.step, first.phase, first.a and first.a.op, first.b and first.b.op) == (
+            1,
+            "forward",
+            "AddV2",
+            "Relu",
+        )
+        assert any("only one of the two programs uses it" in note for note in result.notes)
+
     def test_summary_shows_the_constants(self, diff: Diff) -> None:
         """The structural difference in one line."""
         assert diff(rate=0.5).divergences[0].summary == "a: Mul(., 1.4286); b: Mul(., 2)"
@@ -138,6 +151,13 @@ class TestUpdate:
         assert first is not None
         assert (first.step, first.phase, first.b and first.b.source) == (0, "update", line("optimizer"))
         assert first.error == pytest.approx(0.0099, rel=0.01)
+
+    def test_writes_that_no_hook_saw_show_in_the_next_forward_pass(self, diff: Diff) -> None:
+        """A write inside a `tf.cond` leaves no snapshot; what the next step reads tells the update."""
+        first = diff(reference=Plan(unsnapped=True), unsnapped=True, lr=0.1).first
+        assert first is not None
+        assert (first.step, first.phase) == (0, "update")
+        assert first.error == pytest.approx(0.5, rel=0.01)
 
     def test_weight_decay_points_at_the_write_without_counterpart(self, diff: Diff) -> None:
         """The decay is a write of its own, in front of the optimizer's."""

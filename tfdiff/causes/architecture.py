@@ -25,7 +25,7 @@ def extra_layer(scene: Scene) -> Proposal | None:
         before,
         after,
         f"B has {_layers(count)} that A lacks here ({names})",
-        f"remove {_layers(count)}{at(layer)}: feed what goes in there to the op behind",
+        f"remove {'this layer' if count == 1 else f'these {count} layers'}{at(layer)}",
         {"a": 0, "b": count},
         fitted=0,
         code="arch-extra-layer",
@@ -42,7 +42,7 @@ def missing_layer(scene: Scene) -> Proposal | None:
         before,
         after,
         f"A has {_layers(count)} that B lacks here ({names})",
-        f"add {_layers(count)} as in A ({named(scene.finding.divergence.a)}) in front of the op{at(scene.finding.divergence.b)}",
+        f"add {_layers(count)} as in A ({named(scene.finding.divergence.a)}){at(scene.finding.divergence.b)}",
         {"a": count, "b": 0},
         fitted=0,
         code="arch-missing-layer",
@@ -53,8 +53,17 @@ def _layers(count: int) -> str:
     return "a layer" if count == 1 else f"{count} layers"
 
 
+def _names(side: Side, variables: list[int]) -> str:
+    """The weights' names, with the lines that create them where the names alone say nothing."""
+    known = [side.trace.variables[variable] for variable in variables]
+    names = list(dict.fromkeys(plain(v.name) for v in known))
+    if len(names) < len(known):
+        names = list(dict.fromkeys(f"weights of {plain(v.source or v.name)}" for v in known))
+    return ", ".join(names)
+
+
 def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, int, Place | None] | None:
-    """Proof that `long` without its own weights gives `short`: (before, after, names of the weights, layers, place in B)."""
+    """Proof that `long` without its own weights gives `short`: (before, after, weights, layers, place in B)."""
     for cut in scene.cuts:
         s_cut, l_cut, x = (cut.a, cut.b, cut.x_b) if short is scene.a else (cut.b, cut.a, cut.x_a)
         for node, variable in _linear(short, short.users(s_cut)):
@@ -69,7 +78,7 @@ def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, i
                 if mine is None or theirs is None or mine.size != predicted.size:
                     continue
                 before = relative_error(mine, theirs.reshape(mine.shape)) if mine.size == theirs.size else 1.0
-                names = ", ".join(plain(long.trace.variables[v].name) for v in own)
+                names = _names(long, own)
                 count = sum(1 for v in own if len(long.trace.variables[v].shape) > 1) or 1
                 return before, short.error(node, predicted), names, count, scene.finding.divergence.b
     return None

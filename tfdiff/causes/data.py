@@ -26,7 +26,7 @@ def shuffle(scene: Scene) -> Proposal | None:
     where = at(scene.finding.divergence.b)
     if kinds["b"] == "sequential":
         summary = "A shuffles the rows, B takes them in the same order in every epoch"
-        fix = f"dataset.shuffle(number_of_rows, reshuffle_each_iteration=True) before .batch(...), or shuffle the indices{where}"
+        fix = f"dataset.shuffle(number_of_rows) before .batch(...), or shuffle the indices in every epoch{where}"
         if _keras_fit(scene):
             fix = f"fit(..., shuffle=True){where}"
     else:
@@ -124,7 +124,7 @@ def _inverse(factor: float, offset: float, *, zero: bool) -> str:
 
 
 def _mapped_back(scene: Scene) -> tuple[float, float, float, float] | None:
-    """(error before, after, scale, offset) over the sorted values of the part that was scaled, row by row where they pair."""
+    """(error before, after, scale, offset) of the part that was scaled, row by row where they pair, else sorted."""
     a, b = _parts(scene.finding.a, own=False), _parts(scene.finding.b, own=True)
     for part in b:
         for other in a:

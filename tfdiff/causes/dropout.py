@@ -135,7 +135,7 @@ def _looks_random(x: Floats, dropped: npt.NDArray[np.bool_], active: npt.NDArray
     spread = 4.0 * (share * (1.0 - share) / count) ** 0.5
     values = x[active]
     shift = abs(float(x[dropped].mean()) - float(values.mean()))
-    return abs(share - rate) <= spread and shift <= 4.0 * float(values.std()) / float(dropped.sum()) ** 0.5
+    return abs(share - rate) <= spread and bool(shift <= 4.0 * float(values.std()) / float(dropped.sum()) ** 0.5)
 
 
 def _by_draw(
@@ -173,7 +173,7 @@ def _common(scene: Scene, cut: Cut, a: Drop, b: Drop) -> float:
 
 
 def _passes(side: Side, index: int, other: Side, drop: int) -> bool:
-    """Whether `side` goes on from the tensor with an op that `other` uses behind its dropout, and draws nothing for it."""
+    """Whether `side` draws nothing and feeds the tensor to an op that `other` has behind its dropout."""
     drawn = {seen.size for seen in side.with_role("noise")}
     users = {side.observations[user].site.op for user in side.users(index)}
     beyond = {other.observations[user].site.op for user in other.users(drop)}
@@ -187,15 +187,18 @@ def _absent(scene: Scene, cut: Cut, drop: Drop, before: float, after: float, *, 
     place = scene.finding.divergence.b
     if keras:
         on, off = ("B", "A") if in_b else ("A", "B")
-        summary = f"dropout is on in {on} ({percent(drop.rate)}) and off in {off}: {off}'s model does not run in training mode"
+        rate = percent(_rounded(drop.rate))
+        summary = f"dropout is on in {on} ({rate}) and off in {off}: {off}'s model does not run in training mode"
         flag = "training=False" if in_b else "training=True"
         fix = f"call the model with {flag}{at(place, called=True)}"
         return Proposal(before, after, summary, fix, rates, code="training-flag", doubt=0.15)
     if in_b:
-        summary = f"B drops {percent(drop.rate)} of this tensor, A drops nothing"
+        summary = f"B drops {percent(_rounded(drop.rate))} of this tensor, A drops nothing"
         fix = f"remove the dropout{at(place)}"
         return Proposal(before, after, summary, fix, rates, code="arch-extra-layer", doubt=0.15)
-    summary = f"A drops {percent(drop.rate)} of this tensor ({named(scene.finding.divergence.a)}), B drops nothing"
+    summary = (
+        f"A drops {percent(_rounded(drop.rate))} of this tensor ({named(scene.finding.divergence.a)}), B drops nothing"
+    )
     fix = f"add tf.nn.dropout(x, rate={number(_rounded(drop.rate))}) in front of the op{at(place, called=True)}"
     return Proposal(before, after, summary, fix, rates, code="arch-missing-layer", doubt=0.15)
 
@@ -222,5 +225,6 @@ def _fix(scene: Scene, index: int, rate: float, *, inverted: bool) -> str:
     if site is not None and site.layer_class == "Dropout" and site.api is None:
         return f"Dropout({value}){where}"
     name = api_of(site) or "tf.nn.dropout"
-    hint = f" (rate = 1 - keep_prob = {value})" if inverted else ""
-    return f"{name}(..., rate={'1 - keep_prob' if inverted else value}){hint}{where}"
+    if inverted:
+        return f"{name}(..., rate=1 - keep_prob), that is rate={value}{where}"
+    return f"{name}(..., rate={value}){where}"

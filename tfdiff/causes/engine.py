@@ -20,7 +20,7 @@ MAX_OPERANDS = 4
 
 
 def explain_finding(finding: Finding) -> list[Cause]:
-    """The proved causes of a divergence, most likely first; one `unexplained` with the structural difference if there is none.
+    """The proved causes of a divergence, most likely first; one `unexplained` with the structural difference otherwise.
 
     Raises TraceError when an array that is looked at is damaged.
     """

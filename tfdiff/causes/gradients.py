@@ -9,6 +9,7 @@ import numpy as np
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.optimizer import rounding
 from tfdiff.causes.scene import joined, proportion, same
+from tfdiff.causes.treatment import treated
 from tfdiff.causes.words import at, creator, number, plain
 from tfdiff.pairing.distance import relative_error
 from tfdiff.pairing.variables import convert_back
@@ -21,30 +22,33 @@ MAX_ACCUMULATED = 64
 
 
 def gradient_scale(scene: Scene) -> Proposal | None:
-    """All gradients are k times A's: those out of the tape, or those that the update was made of (accumulation)."""
-    return _of_tape(scene) if scene.phase == "backward" else _of_update(scene)
+    """All gradients are k times A's: those out of the tape, those of several steps together, or those handed on."""
+    found = _of_tape(scene) if scene.phase == "backward" else _of_update(scene)
+    return found or treated(scene, scaled=True)
+
+
+def gradient_clipping(scene: Scene) -> Proposal | None:
+    """One side clips by value, norm or global norm; the threshold is fitted."""
+    return treated(scene, scaled=False)
 
 
 def _of_tape(scene: Scene) -> Proposal | None:
     pairs = scene.finding.variables
-    for role in ("weight gradient", "applied gradient"):
-        found = [g for pair in pairs if (g := _gradients(scene, pair, role)) is not None]
-        g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
-        if not found or not np.any(g_a) or not np.any(g_b):
-            continue
-        k, left = proportion(g_a, g_b)
-        if left > 1e-3 or k <= 0.0 or same(k, 1.0, 1e-4) or not _each(found, k):
-            continue
-        where = at(scene.finding.divergence.b)
-        return Proposal(
-            relative_error(g_a, g_b),
-            relative_error(g_a, g_b / k),
-            f"all {len(found)} gradients are {_times(k)} A's in B, although the forward pass and the loss agree",
-            f"multiply the gradients by {number(1 / k)}{where}",
-            {"a": 1.0, "b": float(f"{k:.6g}")},
-            noise=1e-3,
-        )
-    return None
+    found = [g for pair in pairs if (g := _gradients(scene, pair, "weight gradient")) is not None]
+    g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
+    if not found or not np.any(g_a) or not np.any(g_b):
+        return None
+    k, left = proportion(g_a, g_b)
+    if left > 1e-3 or k <= 0.0 or same(k, 1.0, 1e-4) or not _each(found, k):
+        return None
+    return Proposal(
+        relative_error(g_a, g_b),
+        relative_error(g_a, g_b / k),
+        f"all {len(found)} gradients are {_times(k)} A's in B, although the forward pass and the loss agree",
+        f"multiply the gradients by {number(1 / k)}{at(scene.finding.divergence.b)}",
+        {"a": 1.0, "b": float(f"{k:.6g}")},
+        noise=1e-3,
+    )
 
 
 def _each(found: list[tuple[Floats, Floats]], k: float) -> bool:
@@ -80,21 +84,14 @@ def _of_update(scene: Scene) -> Proposal | None:
     rates = [side.optimizer().get("learning_rate") for side in scene.sides]
     told = [float(rate) for rate in rates if isinstance(rate, (int, float))]
     both = len(told) == 2
-    if both and not same(*told):
+    if (both and not same(*told)) or n < 2 or not any(same(k, factor, 1e-3) for factor in (float(n), 1.0 / n)):
         return None
-    accumulated = n > 1 and any(same(k, factor, 1e-3) for factor in (float(n), 1.0 / n))
-    if not accumulated and not (both and n == 1):
-        return None
-    constants = {"a": 1.0, "b": float(f"{k:.6g}")}
-    summary = f"the update is made of gradients {_times(k)} A's in B, although each step's gradients agree"
-    fix = f"multiply the gradients by {number(1 / k)}{at(scene.finding.divergence.b)}"
-    if accumulated:
-        mean_in_b = k < 1.0
-        constants = {"a": float(n) if mean_in_b else 1.0, "b": 1.0 if mean_in_b else float(n)}
-        how = ("sums", "averages") if mean_in_b else ("averages", "sums")
-        summary = f"A {how[0]} the gradients of {n} micro batches, B {how[1]} them: B's update is {_times(k)} A's"
-        change = f"do not divide the gradients by {n}" if mean_in_b else f"divide the accumulated gradients by {n}"
-        fix = f"{change}{_accumulator_line(scene) or at(scene.finding.divergence.b) or creator(scene, scene.b)}"
+    mean_in_b = k < 1.0
+    constants = {"a": float(n) if mean_in_b else 1.0, "b": 1.0 if mean_in_b else float(n)}
+    how = ("sums", "averages") if mean_in_b else ("averages", "sums")
+    summary = f"A {how[0]} the gradients of {n} micro batches, B {how[1]} them: B's update is {_times(k)} A's"
+    change = f"do not divide the gradients by {n}" if mean_in_b else f"divide the accumulated gradients by {n}"
+    fix = f"{change}{_accumulator_line(scene) or at(scene.finding.divergence.b) or creator(scene, scene.b)}"
     return Proposal(
         relative_error(u_a, u_b), relative_error(u_a, u_b / k), summary, fix, constants, noise=max(1e-3, noise)
     )

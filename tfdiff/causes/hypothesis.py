@@ -1,13 +1,12 @@
 """What a hypothesis is, and when it counts as proved.
 
-A cause is a hypothesis over recorded arrays with four parts: when it applies (phases, and what its function looks for), what it
-fits (`Proposal.constants`), how it predicts A from B's values (`before` and `after`), and how it reads (`summary`, `fix`).
-It is one function from a `Scene` to a `Proposal` or None, and one entry in the registry.
+A cause is a hypothesis over recorded arrays with four parts: when it applies (phases, and what its function looks for),
+what it fits (`Proposal.constants`), how it predicts A from B's values (`before` and `after`), and how it reads
+(`summary`, `fix`). It is one function from a `Scene` to a `Proposal` or None, and one entry in the registry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.model import Cause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tfdiff.causes.scene import Scene
     from tfdiff.model import Phase
 
 NOISE = 3e-5
-"""Relative error up to which float32 results of two ways of computing the same thing may differ, if nothing else is known."""
+"""Relative error up to which two ways of computing the same thing in float32 may differ, if nothing else is known."""
 SHARE = 0.1
 """Share of the difference that may be left."""
 COST = 0.01
@@ -61,7 +62,7 @@ def judge(scene: Scene, hypothesis: Hypothesis, proposal: Proposal) -> Cause | N
     """The cause, if the difference falls to the noise once the hypothesis is applied; None otherwise."""
     limit = max(NOISE, scene.finding.divergence.tolerance, proposal.noise)
     after = proposal.after
-    if not isfinite(after) or after > limit or after > SHARE * proposal.before:
+    if not isfinite(after) or proposal.before <= 0.0 or after > limit or after > SHARE * proposal.before:
         return None
     share = 1.0 if not isfinite(proposal.before) else 1.0 - after / proposal.before
     confidence = max(0.0, 0.99 * share - COST * proposal.fitted - proposal.doubt)

@@ -23,7 +23,7 @@ KERAS_EPSILON = 1e-7
 """`keras.backend.epsilon()`: where Keras clips probabilities."""
 
 
-# --- from_logits -------------------------------------------------------------------------------------------------------
+# --- from_logits ---
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def _elements(z: Floats, labels: Floats, kind: str, times: int) -> Floats:
 
 
 def _entropy(scene: Scene, side: Side, z: Floats, labels: Floats, kind: str) -> Entropy | None:
-    """How often the side squashes the tensor: 0, 1 or 2 times, told by its per-sample losses or by their mean or sum."""
+    """How often the side squashes the tensor: 0, 1 or 2 times, told by its per-sample losses, their mean or sum."""
     if labels.shape != z.shape and labels.size == z.size:
         labels = labels.reshape(z.shape)
     if labels.shape != z.shape:
@@ -162,13 +162,14 @@ def _said(kind: str, a: int, b: int) -> str:
     if b == 0:
         return f"B's cross-entropy takes logits for probabilities: {kind} is applied {_TIMES[a]} in A, {_TIMES[b]} in B"
     if b == a + 1:
-        return f"{kind} is applied {_TIMES[b]} in B, {_TIMES[a]} in A: B's cross-entropy gets probabilities where it wants logits"
+        counts = f"{kind} is applied {_TIMES[b]} in B, {_TIMES[a]} in A"
+        return f"{counts}: B's cross-entropy gets probabilities where it wants logits"
     return f"{kind} is applied {_TIMES.get(b, b)} in B's cross-entropy, {_TIMES.get(a, a)} in A's"
 
 
 def _logits_fix(scene: Scene, site: Site | None, kind: str, a: int, b: int) -> str:
     where = at(scene.finding.divergence.b)
-    keras = site is not None and (site.source != site.called or "keras" in (site.api or ""))
+    keras = keras_loss(scene, site)
     if b > a:
         if keras:
             return f"from_logits=False, or no {kind} on the output{where}"
@@ -178,7 +179,15 @@ def _logits_fix(scene: Scene, site: Site | None, kind: str, a: int, b: int) -> s
     return f"apply tf.nn.{kind} before the logarithm, or use tf.nn.{kind}_cross_entropy_with_logits{where}"
 
 
-# --- reduction ---------------------------------------------------------------------------------------------------------
+def keras_loss(scene: Scene, site: Site | None) -> bool:
+    """Whether the op belongs to a Keras loss: made on another line than it runs on, or run by `fit`."""
+    if site is None or site.layer is not None:
+        return False
+    by_fit = site.called is not None and site.called == scene.b.optimizer().get("called")
+    return by_fit or site.source != site.called or "keras" in (site.api or "")
+
+
+# --- reduction ---
 
 
 def loss_reduction(scene: Scene) -> Proposal | None:
@@ -189,20 +198,31 @@ def loss_reduction(scene: Scene) -> Proposal | None:
 def _by_factor(scene: Scene) -> Proposal | None:
     """Both sides have c * sum(terms): c is fitted and must be 1 or one over a count of rows, columns or elements."""
     for cut in scene.cuts:
-        total = float(cut.x_a.sum())
-        counts = _counts(cut.x_a.shape)
-        a, b = (_share(side, float(x.sum()), counts) for side, x in ((scene.a, cut.x_a), (scene.b, cut.x_b)))
-        if a is None or b is None or total == 0.0 or same(a[1], b[1], 1e-4):
+        terms, b_terms = _terms(scene.a, cut.a, cut.x_a), _terms(scene.b, cut.b, cut.x_b)
+        counts = _counts(terms.shape)
+        a = _share(scene.a, cut.a, float(terms.sum()), counts)
+        b = _share(scene.b, cut.b, float(b_terms.sum()), counts)
+        if a is None or b is None or same(a[1], b[1], 1e-4):
             continue
         return Proposal(
             abs(a[1] - b[1]) / max(abs(a[1]), abs(b[1])),
-            scene.a.error(a[0], np.asarray(a[1] * float(cut.x_b.sum()))),
-            f"{_word(b[1], cut.x_b.shape)} in B, {_word(a[1], cut.x_a.shape)} in A: B's loss is {number(b[1] / a[1])} times A's",
-            _reduction_fix(scene, b[0], a[1], cut.x_b.shape),
+            scene.a.error(a[0], np.asarray(a[1] * float(b_terms.sum()))),
+            f"{_word(b[1], terms.shape)} in B, {_word(a[1], terms.shape)} in A: "
+            f"B's loss is {number(b[1] / a[1])} times A's",
+            _reduction_fix(scene, b[0], a[1], terms.shape),
             {"a": float(f"{a[1]:.6g}"), "b": float(f"{b[1]:.6g}"), "ratio": float(f"{b[1] / a[1]:.6g}")},
             fitted=0,
         )
     return None
+
+
+def _terms(side: Side, cut: int, x: Floats) -> Floats:
+    """The equal tensor; where it is a sum already, what was summed."""
+    seen = side.observations[cut]
+    if x.size == 1 and seen.site.op in ("Sum", "Mean") and seen.inputs:
+        summed = side.array(seen.inputs[0])
+        return x if summed is None else summed
+    return x
 
 
 def _counts(shape: tuple[int, ...]) -> list[float]:
@@ -214,9 +234,12 @@ def _counts(shape: tuple[int, ...]) -> list[float]:
     return sorted(found)
 
 
-def _share(side: Side, total: float, counts: list[float]) -> tuple[int, float] | None:
-    """(observation, c): the last scalar behind the cut that is c * total."""
-    for index in reversed(side.bad):
+def _share(side: Side, cut: int, total: float, counts: list[float]) -> tuple[int, float] | None:
+    """(observation, c): the last scalar computed from the cut that is c * total."""
+    if side.observations[cut].site.role != "activation":
+        return None  # labels add up to whole numbers, as many other scalars do
+    behind = side.descendants(cut)
+    for index in [*reversed([i for i in side.bad if i in behind]), cut]:
         value = side.scalar(index)
         if value is None or total == 0.0 or "float" not in side.observations[index].dtype:
             continue
@@ -239,7 +262,7 @@ def _reduction_fix(scene: Scene, index: int, share: float, shape: tuple[int, ...
     site, place = b_site(scene, index), scene.finding.divergence.b
     size = float(np.prod(shape)) if shape else 1.0
     mean = same(share, 1.0 / size, 1e-6)
-    keras = site is not None and site.layer is None and site.source != site.called
+    keras = keras_loss(scene, site)
     if mean:
         what = "reduction='sum_over_batch_size'" if keras else "tf.reduce_mean(...)"
     elif same(share, 1.0, 1e-6):

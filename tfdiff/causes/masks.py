@@ -50,7 +50,7 @@ class Masked:
 
 
 def mask(scene: Scene) -> Proposal | None:
-    """One side leaves positions out of an average, sum, maximum, softmax or of the tensor itself; the other has no such mask."""
+    """One side leaves positions out of an average, sum, maximum, softmax or the tensor itself; the other does not."""
     for cut in scene.cuts:
         for kind in REDUCTIONS:
             masks = _masks(scene, cut, kind)
@@ -145,7 +145,7 @@ def _proposal(scene: Scene, cut: Cut, a: Masked, b: Masked) -> Proposal:
 
 
 _FIXES = {
-    "average": "tf.reduce_sum(x * mask, axis=1) / tf.reduce_sum(mask, axis=1) with mask = tf.cast(ids != 0, x.dtype)[..., None]",
+    "average": "tf.reduce_sum(x * mask, 1) / tf.reduce_sum(mask, 1) with mask = tf.cast(ids != 0, x.dtype)[..., None]",
     "sum": "tf.reduce_sum(x * mask, axis=1) with mask = tf.cast(ids != 0, x.dtype)[..., None]",
     "maximum": "tf.reduce_max(tf.where(mask, x, x.dtype.min), axis=1)",
     "mean": "tf.reduce_sum(x * mask) / tf.reduce_sum(mask)",

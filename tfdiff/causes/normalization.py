@@ -1,8 +1,8 @@
 """Batch and layer normalization: which statistics each side uses, and which epsilon.
 
-A normalization is affine in its input, per channel (or per row): y = s * x + t. s and t are fitted, and from them follow the
-statistics: s = gamma / sqrt(v + epsilon), t = beta - s * m with the batch's own (m, v) or with the moving ones. So fused
-ops, `tf.nn.batch_normalization` and hand-written forms are all told alike.
+A normalization is affine in its input, per channel (or row): y = s * x + t. s and t are fitted, and from them follow
+the statistics: s = gamma / sqrt(v + epsilon), t = beta - s * m with the batch's own (m, v) or with the moving ones. So
+fused ops, `tf.nn.batch_normalization` and hand-written forms are all told alike.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Norm:
 
 
 def training_flag(scene: Scene) -> Proposal | None:
-    """One side normalizes with the batch's statistics, the other with the moving ones: both are recognized from s and t."""
+    """One side normalizes with the batch's statistics, the other with the moving ones: s and t tell."""
     for cut in scene.cuts:
         a, b = find_norm(scene.a, cut.a, cut.x_a), find_norm(scene.b, cut.b, cut.x_b)
         if a is None or b is None or a.mode == b.mode or "row" in (a.mode, b.mode):

@@ -28,7 +28,7 @@ def rounding(updates: list[Update]) -> float:
 
 
 def learning_rate(scene: Scene) -> Proposal | None:
-    """The gradients agree and every update is k times A's: k must be the ratio of two learning rates that can be seen."""
+    """The gradients agree and every update is k times A's: k must be the ratio of two visible learning rates."""
     updates = scene.updates(scene.concerned)
     u_a, u_b = joined(u.u_a for u in updates), joined(u.u_b for u in updates)
     if not u_a.size or not np.any(u_a) or not np.any(u_b):
@@ -36,23 +36,34 @@ def learning_rate(scene: Scene) -> Proposal | None:
     k, left = proportion(u_a, u_b)
     if k <= 0.0 or same(k, 1.0, 1e-6) or left > max(1e-3, rounding(updates)):
         return None
-    rates = _rates(scene, updates, k)
+    rates = None if others_agree(scene) else _rates(scene, updates, k)
     if rates is None:
         return None
     a, b, known = rates
     return Proposal(
         relative_error(u_a, u_b),
         relative_error(u_a, u_b * (a / b)),
-        f"B's updates are {number(k)} times A's although the gradients agree: learning rate {number(b)} in B, {number(a)} in A",
+        f"the learning rate is {number(b)} in B, {number(a)} in A: equal gradients, updates {number(k)} times as large",
         f"{_lr_fix(scene, a)}{creator(scene, scene.b)}",
-        {"a": a, "b": b},
+        {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
         fitted=2 - known,
         noise=max(1e-3, rounding(updates)),
     )
 
 
+def others_agree(scene: Scene) -> bool:
+    """Whether weights that the divergence is not about are updated alike: then nothing is wrong with all updates."""
+    concerned = {pair.a for pair in scene.concerned}
+    kinds = scene.finding.a.variables
+    rest = [p for p in scene.finding.variables if p.a not in concerned and p.a in kinds and kinds[p.a].kind == "weight"]
+    for update in scene.updates(rest):
+        if np.any(update.u_a) and relative_error(update.u_a, update.u_b) <= max(1e-4, 4.0 * rounding([update])):
+            return True
+    return False
+
+
 def _rates(scene: Scene, updates: list[Update], k: float) -> tuple[float, float, int] | None:
-    """(A's rate, B's rate, how many of them were read): told by the optimizers, else by constants that flow into the update."""
+    """(A's rate, B's rate, how many were read): told by the optimizers, else by constants in the update."""
     told = _told(scene.a), _told(scene.b)
     if told[0] is not None and told[1] is not None:
         return (told[0], told[1], 2) if same(told[1] / told[0], k, EQUAL) else None
@@ -115,7 +126,7 @@ def weight_decay(scene: Scene) -> Proposal | None:
     before = relative_error(u_a, u_b)
     scale = max(float(np.linalg.norm(u_a)), float(np.linalg.norm(u_b)), TINY)
     difference = max(float(np.linalg.norm(u_a - u_b)), TINY)
-    if left > max(2e-3, 3.0 * noise * scale / difference) or _uniform(w):
+    if left > max(2e-3, min(3.0 * noise * scale / difference, 0.05)) or _uniform(w):
         return None
     decays = _decays(scene, updates, c)
     told = [float(side.optimizer().get("config", {}).get("weight_decay") or 0.0) for side in scene.sides]
@@ -171,6 +182,10 @@ def _multiples(side: Side, updates: list[Update], *, of_a: bool) -> list[float]:
 def _decay_fix(scene: Scene, a: float, b: float, told: float) -> str:
     where = at(scene.finding.divergence.b) or creator(scene, scene.b)
     rate = scene.a.optimizer().get("learning_rate")
+    own = scene.b.optimizer()
+    place, b_rate = scene.finding.divergence.b, own.get("learning_rate")
+    if place is not None and place.source and place.source == own.get("source") and isinstance(b_rate, (int, float)):
+        return f"{optimizer_name(scene.b)}(weight_decay={number(a / b_rate)}){where}"
     if a > 0.0 and isinstance(rate, (int, float)) and same(a, b * rate, 0.02):
         return (
             f"scale the decay by the learning rate: learning_rate * {number(b)} * w instead of {number(b)} * w{where}"

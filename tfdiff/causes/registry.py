@@ -41,6 +41,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("lr",), ("update",), optimizer.learning_rate),
     Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
+    Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
     Hypothesis(("state-norm-momentum",), ("state",), state.momentum),
     Hypothesis(("state-norm-variance",), ("state",), state.unbiased_variance),
     Hypothesis(("state-updates-not-run",), ("state",), state.updates_not_run),

@@ -1,5 +1,6 @@
-"""The few ops that can be computed again in NumPy: to get at inner tensors of which only a sketch was kept, and to ask what
-an op would have given with other operands.
+"""The few ops that can be computed again in NumPy.
+
+To get at inner tensors of which only a sketch was kept, and to ask what an op would have given with other operands.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_WORK = 1 << 28
 
 
 def apply(op: str, attrs: Mapping[str, Any], operands: Sequence[Floats], shape: tuple[int, ...]) -> Floats | None:
-    """The first output of an op, float64; None for an op or attributes that are not known, or operands that do not fit."""
+    """The first output of an op, float64; None for an unknown op or attribute, or operands that do not fit."""
     compute = OPS.get(op)
     if compute is None:
         return None
@@ -34,13 +35,13 @@ def apply(op: str, attrs: Mapping[str, Any], operands: Sequence[Floats], shape: 
 
 def _matmul(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
     x, y = operands
-    return (x.T if attrs.get("transpose_a") else x) @ (y.T if attrs.get("transpose_b") else y)
+    return np.asarray((x.T if attrs.get("transpose_a") else x) @ (y.T if attrs.get("transpose_b") else y))
 
 
 def _batch_matmul(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
     x, y = operands
     x = np.swapaxes(x, -1, -2) if attrs.get("adj_x") else x
-    return np.matmul(x, np.swapaxes(y, -1, -2) if attrs.get("adj_y") else y)
+    return np.asarray(np.matmul(x, np.swapaxes(y, -1, -2) if attrs.get("adj_y") else y))
 
 
 def _bias_add(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:

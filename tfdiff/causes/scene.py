@@ -1,7 +1,7 @@
 """What a hypothesis looks at: both sides of a divergence, their tensors, and what agrees between them.
 
-A `Scene` wraps a `Finding`. Tensors come as float64, `None` where the trace keeps too little; a tensor of which only a sketch
-is kept is computed again from its operands and checked against the sketch.
+A `Scene` wraps a `Finding`. Tensors come as float64, `None` where the trace keeps too little; a tensor of which only a
+sketch is kept is computed again from its operands and checked against the sketch.
 """
 
 from __future__ import annotations
@@ -69,13 +69,22 @@ class Side:
         """The tensor in float64; None where it is neither stored nor can be computed from what is."""
         if index < 0 or self.observations[index].size > MAX_ELEMENTS:
             return None
-        if index not in self._arrays:
-            self._arrays[index] = None  # ends a cycle in a damaged graph
-            if self.observations[index].stored:
-                self._arrays[index] = np.asarray(self.block.array(index)).astype(np.float64)
-            elif depth > 0:
-                self._arrays[index] = self._computed(index, depth)
-        return self._arrays[index]
+        if index in self._arrays:
+            return self._arrays[index]
+        self._arrays[index] = None  # ends a cycle in a damaged graph
+        found: Floats | None = None
+        if self.observations[index].stored:
+            found = np.asarray(self.block.array(index)).astype(np.float64)
+        elif depth > 0:
+            found = self._computed(index, depth)
+        self._keep(index, found)
+        return found
+
+    def _keep(self, index: int, value: Floats | None) -> None:
+        """Remember an array; the oldest ones go when there is no room."""
+        self._arrays[index] = value
+        while sum(v.size for v in self._arrays.values() if v is not None) > 2 * MAX_ELEMENTS:
+            del self._arrays[next(i for i, v in self._arrays.items() if v is not None)]
 
     def _computed(self, index: int, depth: int) -> Floats | None:
         seen = self.observations[index]
@@ -94,7 +103,9 @@ class Side:
         if predicted.size != seen.size:
             return float("inf")
         if seen.stored:
-            return relative_error(self.block.array(index), predicted.reshape(seen.shape))
+            known = self.array(index)
+            known = self.block.array(index) if known is None else known
+            return relative_error(known, predicted.reshape(seen.shape))
         difference = sketch(predicted).astype(np.float64) - self.block.sketch(index)
         scale = max(seen.stats.norm, float(np.linalg.norm(predicted)), TINY)
         return float(np.linalg.norm(difference)) / scale
@@ -123,6 +134,17 @@ class Side:
             if index >= 0 and index not in seen:
                 seen.add(index)
                 todo.extend(self.observations[index].inputs)
+        return seen
+
+    def descendants(self, index: int) -> set[int]:
+        """Everything computed from an observation, itself not included."""
+        seen: set[int] = set()
+        todo = [index]
+        while todo:
+            for user in self.consumers.get(todo.pop(), []):
+                if user not in seen:
+                    seen.add(user)
+                    todo.append(user)
         return seen
 
     @cached_property

@@ -78,7 +78,7 @@ def unbiased_variance(scene: Scene) -> Proposal | None:
                 return Proposal(
                     relative_error(d_a, d_b),
                     relative_error(d_a, d_b + (1.0 - b) * (a_stat - b_stat)),
-                    f"the moving variance takes the batch's variance over n - 1 in {who}, over n = {int(rows)} in the other",
+                    f"{who}'s moving variance takes the batch's variance over n - 1, the other's over n = {int(rows)}",
                     _variance_fix(scene, who, int(rows)),
                     {"a": float(f"{factors[0]:.6g}"), "b": float(f"{factors[1]:.6g}")},
                     fitted=1,
@@ -117,14 +117,14 @@ def _not_run(scene: Scene, moved: Floats, predicted: Floats, kept: float, *, sti
     if still_name == "A":
         fix = f"do not update the moving statistics{where}"
     elif any(seen.site.layer is not None for seen in scene.b.observations if seen.site.phase == "forward"):
-        fix = f"run the update ops with the train op (tf.GraphKeys.UPDATE_OPS), or training=True with a trainable layer{where}"
+        fix = f"run the update ops with the train op: tf.GraphKeys.UPDATE_OPS (layers: training=True){where}"
     else:
-        fix = f"moving.assign({number(kept)} * moving + {number(1 - kept)} * batch_statistic) in each training step{where}"
+        fix = f"moving.assign({number(kept)} * moving + {number(1 - kept)} * batch_statistic) in each step{where}"
     noise = 2.0 * EPS32 * float(np.linalg.norm(predicted)) / max(float(np.linalg.norm(moved)), TINY)
     return Proposal(
         1.0,
         relative_error(moved, predicted),
-        f"{still_name}'s moving statistics ({variables(scene)}) never change, {moves}'s move with momentum {number(kept)}",
+        f"{still_name}'s moving statistics never change ({variables(scene)}), {moves}'s have momentum {number(kept)}",
         fix,
         {"a": 1.0 if still_name == "A" else round(kept, 5), "b": 1.0 if still_name == "B" else round(kept, 5)},
         fitted=1,
@@ -166,7 +166,7 @@ def _fit(before: Floats, moved: Floats, statistic: Floats) -> float | None:
 
 
 def _statistics(scene: Scene, like: Floats, *, equal: bool = True) -> list[Floats]:
-    """Batch statistics shaped like the variable: recorded ones (if `equal`: that B has too), and moments of activations."""
+    """Batch statistics shaped like the variable: recorded (if `equal`: in B too), and moments of activations."""
     found: list[Floats] = []
     others = [seen.index for seen in scene.b.with_role("activation") if seen.size == like.size]
     for seen in scene.a.with_role("activation"):

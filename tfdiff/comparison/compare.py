@@ -83,6 +83,9 @@ def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent",
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     """What could not be judged."""
     notes = []
+    if runs.unused:
+        names = ", ".join(runs.a.variables[pair.a].name for pair in runs.unused)
+        notes.append(f"{names}: paired, but only one of the two programs uses it")
     if steps.noise:
         names = ", ".join(runs.a.variables[variable].name for variable in sorted(steps.noise))
         notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")

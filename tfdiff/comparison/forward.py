@@ -208,7 +208,9 @@ def _penalties(graph: StepGraph) -> list[int]:
         if moving or graph.observations[index].size != 1 or graph.observations[index].site.role != "activation":
             continue
         joins = any(user in graph.data or user in graph.noise for user in graph.consumers[index])
-        if joins and any(graph.observations[i].site.role == "weight" for i in graph.ancestors((index,))):
+        # The shape of an activation is no penalty, though weights are among its ancestors: so is the batch.
+        roles = {graph.observations[i].site.role for i in graph.ancestors((index,))} if joins else set()
+        if "weight" in roles and not roles & {"input", "noise"}:
             terms.append(index)
     return terms
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tfdiff.comparison.runs import Runs
-    from tfdiff.model import Observation, RowSource
+    from tfdiff.model import Observation, RowSource, Site
     from tfdiff.pairing.rows import RowOrder
     from tfdiff.trace.block import Block
     from tfdiff.trace.reader import Trace
@@ -121,23 +121,21 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
 
 def _fed(runs: Runs) -> tuple[Fed, Fed]:
     """The batches of both runs, of the steps in which both have one (a GAN's generator step may have none)."""
-    fed: list[Fed] = []
-    steps = [
-        step
-        for step in range(runs.compared)
-        if _batch(runs.a.step(step), own=False) and _batch(runs.b.step(step), own=True)
-    ]
-    for trace, own in ((runs.a, False), (runs.b, True)):
-        rows: list[Rows] = []
-        parts: list[list[Array]] = []
-        for step in steps:
-            block = trace.step(step)
-            arrays = [block.array(observation.index) for observation in _batch(block, own=own)]
-            rows.append(row_signatures(arrays))
-            parts.append(arrays)
-        site = _batch(trace.step(steps[0]), own=own)[0].site
-        fed.append(Fed(rows, parts, Place(None, site.name, site.source or site.called, site.called)))
-    return fed[0], fed[1]
+    sites: list[Site] = []
+    rows: tuple[list[Rows], list[Rows]] = ([], [])
+    parts: tuple[list[list[Array]], list[list[Array]]] = ([], [])
+    for step in range(runs.compared):
+        blocks = runs.a.step(step), runs.b.step(step)
+        batches = _batch(blocks[0], own=False), _batch(blocks[1], own=True)
+        if not all(batches):
+            continue
+        sites = sites or [batch[0].site for batch in batches]
+        for side, (block, batch) in enumerate(zip(blocks, batches, strict=True)):
+            arrays = [block.array(seen.index) for seen in batch]
+            rows[side].append(row_signatures(arrays))
+            parts[side].append(arrays)
+    places = [Place(None, site.name, site.source or site.called, site.called) for site in sites]
+    return Fed(rows[0], parts[0], places[0]), Fed(rows[1], parts[1], places[1])
 
 
 def _batch(block: Block, *, own: bool) -> list[Observation]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 IGNORED_KINDS = frozenset({"hyper", "seed", "metric", "slot"})
 """Variables that no phase is judged by: what they do shows in weights and states."""
+FIRST_STEPS = 2
+"""Steps that show every weight in use: two, because a GAN's networks take turns."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,25 @@ class Runs:
 
     @cached_property
     def weights(self) -> tuple[VariablePair, ...]:
-        """Pairs in which a side is a weight."""
-        return tuple(pair for pair in self.pairs if "weight" in self._kinds(pair))
+        """Pairs in which a side is a weight, and which both sides use."""
+        return tuple(pair for pair in self.pairs if "weight" in self._kinds(pair) and pair not in self.unused)
+
+    @cached_property
+    def unused(self) -> tuple[VariablePair, ...]:
+        """Pairs of which only one side's program uses its variable (a bias that is created but never added)."""
+        used = self._used(self.a), self._used(self.b)
+        return tuple(pair for pair in self.pairs if (pair.a in used[0]) != (pair.b in used[1]))
+
+    def _used(self, trace: Trace) -> set[int]:
+        """Variables that a forward pass reads, that get a gradient, or that are written, in the first steps."""
+        used: set[int] = set()
+        for step in range(min(self.compared, FIRST_STEPS)):
+            for seen in trace.step(step).observations:
+                variable, role = seen.site.variable, seen.site.role
+                read = role in PARAMETERS and seen.site.phase == "forward"
+                if variable is not None and (read or role in ("weight gradient", "assign")):
+                    used.add(variable)
+        return used
 
     @cached_property
     def states(self) -> tuple[VariablePair, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FORWARD = 2e-5
 NORMALIZED = 2e-4
-"""Outputs where one side or both normalize (reciprocal roots of small variances magnify rounding)."""
+"""Outputs where one side's normalization is a fused op and the other's is not."""
 LOSS = 1e-5
 GRADIENT = 1e-3
 FUSED_GRADIENT = 5e-2
@@ -60,14 +60,13 @@ def step_tolerances(a: StepGraph, b: StepGraph, drift: float) -> Tolerances:
     unit = max((epsilon(name) for name in a.dtypes | b.dtypes), default=epsilon("float32"))
     coarse = UNITS * unit if unit > epsilon("float32") else 0.0
     fused = a.ops("FusedBatchNorm") != b.ops("FusedBatchNorm")
-    normalized = fused or any(graph.ops("FusedBatchNorm", "Rsqrt") for graph in (a, b))
     carried = GROWTH * drift
 
     def bounded(*values: float) -> float:
         return min(max(*values, carried, coarse), CEILING)
 
     return Tolerances(
-        forward=bounded(NORMALIZED if normalized else FORWARD),
+        forward=bounded(NORMALIZED if fused else FORWARD),
         loss=bounded(5 * LOSS if fused else LOSS),
         gradient=bounded(FUSED_GRADIENT if fused else GRADIENT),
         update=bounded(UPDATE),

@@ -146,43 +146,35 @@ def _ordered(view: StepView, found: list[Update]) -> list[Update]:
     return sorted(found, key=lambda update: written.get(update.pair.a, len(view.a.observations)))
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """How a different update is shown: by what the optimizers were handed, or by what they wrote."""
+
+    phase: Phase
+    sites: tuple[Observation | None, Observation | None]
+    places: tuple[Place, Place]
+    error: float
+    tolerance: float
+    norms: tuple[float, float]
+    words: str
+
+
 def _finding(
     runs: Runs, view: StepView, found: list[Update], history: UpdateHistory, matching: Matching, kind: str
 ) -> Finding:
     first = found[0]
-    applied = None if kind else _applied_difference(view, first.pair, history)
-    phase: Phase = "update"
-    if applied is not None:
-        phase = "backward"
-        sites: tuple[Observation | None, Observation | None] = applied[0], applied[1]
-        places = [place_of(applied[0]), place_of(applied[1])]
-        error, tolerance = applied[2], view.tolerances.gradient
-        norms = [seen.stats.norm for seen in applied[:2]]
-        words = "the tapes' gradients agree, what the optimizers are handed does not"
-    else:
-        sites = _writing_sites(runs, view, first)
-        places = [
-            _place(trace, graph, variable, view.step, site)
-            for trace, graph, variable, site in (
-                (runs.a, view.a, first.pair.a, sites[0]),
-                (runs.b, view.b, first.pair.b, sites[1]),
-            )
-        ]
-        error, tolerance = first.error, first.tolerance
-        norms = [norm(first.a), norm(first.b)]
-        words = "equal gradients, different updates"
-    name = runs.a.variables[first.pair.a].name
+    shown = (None if kind else _by_applied(view, first.pair, history)) or _by_writes(runs, view, first)
     divergence = Divergence(
         step=view.step,
-        phase=phase,
-        a=places[0],
-        b=places[1],
-        error=error,
-        tolerance=tolerance,
-        summary=f"{words}, for {len(found)} variable{'s' * (len(found) > 1)}, {name} first: "
-        f"norm {norms[0]:.4g} in a, {norms[1]:.4g} in b",
-        a_index=sites[0].index if sites[0] else None,
-        b_index=sites[1].index if sites[1] else None,
+        phase=shown.phase,
+        a=shown.places[0],
+        b=shown.places[1],
+        error=shown.error,
+        tolerance=shown.tolerance,
+        summary=f"{shown.words}, for {len(found)} variable{'s' * (len(found) > 1)}, "
+        f"{runs.a.variables[first.pair.a].name} first: norm {shown.norms[0]:.4g} in a, {shown.norms[1]:.4g} in b",
+        a_index=shown.sites[0].index if shown.sites[0] else None,
+        b_index=shown.sites[1].index if shown.sites[1] else None,
     )
     return Finding(
         divergence,
@@ -197,6 +189,40 @@ def _finding(
     )
 
 
+def _by_applied(view: StepView, pair: VariablePair, history: UpdateHistory) -> _Shown | None:
+    """What the optimizers were handed, where both were handed something in every step and it differs (clipping)."""
+    if history.unapplied:
+        return None
+    a, b = (
+        of_variable(graph.block, "applied gradient").get(variable)
+        for graph, variable in ((view.a, pair.a), (view.b, pair.b))
+    )
+    if not a or not b:
+        return None
+    error = pair_error(view.a.block, a[0].index, view.b.block, b[0].index, pair)
+    if error <= view.tolerances.gradient:
+        return None
+    return _Shown(
+        "backward",
+        (a[0], b[0]),
+        (place_of(a[0]), place_of(b[0])),
+        error,
+        view.tolerances.gradient,
+        (a[0].stats.norm, b[0].stats.norm),
+        "the tapes' gradients agree, what the optimizers are handed does not",
+    )
+
+
+def _by_writes(runs: Runs, view: StepView, update: Update) -> _Shown:
+    sites = _writing_sites(runs, view, update)
+    places = (
+        _place(runs.a, view.a, update.pair.a, view.step, sites[0]),
+        _place(runs.b, view.b, update.pair.b, view.step, sites[1]),
+    )
+    norms = norm(update.a), norm(update.b)
+    return _Shown("update", sites, places, update.error, update.tolerance, norms, "equal gradients, different updates")
+
+
 def gradient_matches(runs: Runs, view: StepView) -> tuple[Match, ...]:
     """Pairs of weight and applied gradients by their variables."""
     found = []
@@ -208,22 +234,6 @@ def gradient_matches(runs: Runs, view: StepView) -> tuple[Match, ...]:
                 error = pair_error(view.a.block, i, view.b.block, j, pair)
                 found.append(Match(i, j, error, view.tolerances.gradient, "weight", pair_order(pair)))
     return tuple(found)
-
-
-def _applied_difference(
-    view: StepView, pair: VariablePair, history: UpdateHistory
-) -> tuple[Observation, Observation, float] | None:
-    """What the optimizers were handed, where both were handed something in every step and it differs (clipping)."""
-    if history.unapplied:
-        return None
-    first, second = (
-        of_variable(graph.block, "applied gradient").get(variable)
-        for graph, variable in ((view.a, pair.a), (view.b, pair.b))
-    )
-    if not first or not second:
-        return None
-    error = pair_error(view.a.block, first[0].index, view.b.block, second[0].index, pair)
-    return (first[0], second[0], error) if error > view.tolerances.gradient else None
 
 
 def _writing_sites(runs: Runs, view: StepView, update: Update) -> tuple[Observation | None, Observation | None]:

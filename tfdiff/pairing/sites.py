@@ -65,8 +65,8 @@ def value_pairs(
 ) -> list[SitePair]:
     """Return every pair of the given observations whose values agree within `tolerance` (relative error).
 
-    Shapes may differ by a reshape or by a permutation of axes; permuted ones are only looked for where nothing agrees in
-    the order of the elements. Sorted by A's index; of several candidates the one of equal op and nearest place comes
+    Shapes may differ by a reshape or by a permutation of axes; permuted ones are only looked for where nothing agrees
+    in the order of the elements. Sorted by A's index; of several candidates the one of equal op and nearest place comes
     first.
     """
     direct = _direct_pairs(a, b, a_indices, b_indices, tolerance)

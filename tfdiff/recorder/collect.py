@@ -85,6 +85,7 @@ class Collector:
         self._sites = sites
         self.records: list[Record] = []
         self._index: dict[Token, int] = {}
+        self._arrays: dict[Token, Array | None] = {}
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -96,21 +97,21 @@ class Collector:
             return
         inputs = tuple(self._index.get(token, UNKNOWN) for token in event.inputs)
         own = [to_array(value) for value in event.own] if event.own else None
-        for output, (token, value) in enumerate(zip(event.outputs, event.values, strict=True)):
-            array = to_array(value)
-            if array is None:
-                continue
+        for output, token in enumerate(event.outputs):
+            array = self._value(token)
+            if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
+                continue  # shapes and axes of the backward pass tell nobody anything
             kind = _role(event, array, role)
             if kind == "input" and own is not None and own[output] is not None:
                 self._put(self._site("own input", "data", event, output), own[output])
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
 
     def _site(self, role: Role, phase: Phase, event: OpEvent, output: int) -> Site:
-        kept = event.boundary or role in ("input", "own input", "noise", "constant")
+        kept = (event.boundary and role != "operation") or role in ("input", "own input", "noise", "constant")
         return self._sites.get(role, phase, event.type, event.code, output=output, boundary=kept, attrs=event.attrs)
 
     def _read(self, event: OpEvent, phase: Phase) -> None:
-        entry, array = self._variables.by_handle(event.inputs[0]), to_array(event.values[0])
+        entry, array = self._variables.by_handle(event.inputs[0]), self._value(event.outputs[0])
         if array is None:
             return
         if entry is not None and phase == "forward" and entry.kind == "other" and entry.dtype.startswith("float"):
@@ -129,8 +130,12 @@ class Collector:
                 self._put(site, array, (self._index.get(token, UNKNOWN),))
 
     def _value(self, token: Token) -> Array | None:
-        maker = self._makers.get(token)
-        return to_array(maker.values[maker.outputs.index(token)]) if maker is not None else None
+        """The tensor on the host; the same array for every role it plays, so that it is written once."""
+        if token not in self._arrays:
+            maker = self._makers.get(token)
+            value = maker.values[maker.outputs.index(token)] if maker is not None else None
+            self._arrays[token] = to_array(value)
+        return self._arrays[token]
 
     def derived(self, token: Token, role: Role, phase: Phase, code: Code, **more: Any) -> None:
         """A tensor in a further role (loss, gradient): the same value, pointing at the op that made it."""

@@ -24,8 +24,8 @@ class Eager:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self._feeds: dict[Token, tuple[int, np.ndarray[Any, Any] | None]] = {}
-        """Tensors made from NumPy arrays: occurrence of their line in this step, and own value if replaced."""
+        self._feeds: dict[Token, tuple[dict[str, Any], np.ndarray[Any, Any] | None]] = {}
+        """Tensors made from NumPy arrays: what tells them from others, and own value if replaced."""
         self._op_arguments: list[tuple[tuple[int, ...], Callable[[Any], None]]] = []
 
     @safe
@@ -49,7 +49,8 @@ class Eager:
             attributes.useful(attrs), taped=bool(self.recording.tapes), own=own,
         )
         if op_type in NEXT_OPS:
-            event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called))
+            event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
+            event.attrs["taped"] = bool(self.recording.tapes)
         if is_update(op_type):
             event.after = self._value_of(inputs[0])
         self.recording.mark_boundary(event, call)
@@ -64,8 +65,7 @@ class Eager:
             own = None
             self._claim(tensor)
             if tensor._id in self._feeds and not attributes.is_setting(op_type, position):
-                occurrence, replaced = self._feeds[tensor._id]
-                attrs["feed"] = occurrence
+                attrs, replaced = self._feeds[tensor._id]
                 own = [replaced] if replaced is not None else None
             self.recording.builder.add(
                 OpEvent(LEAF, code, [], [tensor._id], [tensor], attrs, taped=bool(self.recording.tapes), own=own)
@@ -97,14 +97,15 @@ class Eager:
         if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
             return None
         own = list(outputs)
-        feed = self.recording.builder.occurrence((op_type, code.called, "share")) if op_type in NEXT_OPS else 0
+        feed = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes), "share")) if op_type in NEXT_OPS else 0
         for index, tensor in enumerate(own):
             if not is_numeric(tensor):
                 continue
             if op_type in RANDOM_OPS:
                 value = self.recording.share.noise((op_type, code.layer, code.called, code.api), tensor.numpy())
             else:
-                value = self.recording.share.feed((op_type, code.called, feed, index), tensor.numpy(), self.recording.builder.begun)
+                key = (op_type, code.called, feed, bool(self.recording.tapes), index)
+                value = self.recording.share.feed(key, tensor.numpy(), self.recording.builder.begun)
             if value is not None:
                 with self.recording.quiet():
                     import tensorflow as tf
@@ -117,11 +118,12 @@ class Eager:
         """A NumPy array becomes a tensor: what to take instead, and whom to tell of the tensor."""
         place = self.recording.frames.here().called
         self.recording.rows.slice(value, place)
-        occurrence = self.recording.builder.occurrence((LEAF, place, "feed"))
-        found = self.recording.share.feed((LEAF, place, occurrence, 0), value, self.recording.builder.begun)
+        occurrence = self.recording.builder.occurrence((LEAF, place, bool(self.recording.tapes)))
+        taped = bool(self.recording.tapes)
+        found = self.recording.share.feed((LEAF, place, occurrence, taped, 0), value, self.recording.builder.begun)
 
         def note(tensor: Any) -> None:
-            self._feeds[tensor._id] = (occurrence, None if found is None else value)
+            self._feeds[tensor._id] = ({"feed": occurrence, "taped": taped}, None if found is None else value)
 
         return (value if found is None else found), note
 

@@ -6,6 +6,7 @@ mapper leads from them back to the user's lines.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import sysconfig
@@ -110,7 +111,8 @@ _NAMES: dict[CodeType, str | None] = {}
 
 def _public_name(code: CodeType, scope: dict[str, Any]) -> str | None:
     if code not in _NAMES:
-        function = scope.get(code.co_name)
+        function = inspect.unwrap(scope.get(code.co_name, code))  # the names are on what the dispatch decorators wrap
         names = getattr(function, "_tf_api_names", None) or getattr(function, "_tf_api_names_v1", None)
-        _NAMES[code] = f"tf.{names[0]}" if names else None
+        # of `linalg.matmul` and `matmul` people write the shorter one
+        _NAMES[code] = f"tf.{min(names, key=lambda name: name.count('.'))}" if names else None
     return _NAMES[code]

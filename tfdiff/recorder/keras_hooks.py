@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,7 +56,16 @@ def _hook_layers(recording: Recording, patches: Patches) -> None:
 
         return __call__
 
-    patches.wrap(Layer, "__init__", _creation(recording))
+    def make_new(original: Callable[..., Any]) -> Callable[..., Any]:
+        # not __init__: a warning raised there names the line that called it, which must stay the user's
+        def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            layer = original(cls, *args, **kwargs)
+            recording.context.created(layer)
+            return layer
+
+        return __new__
+
+    patches.wrap(Layer, "__new__", make_new)
     patches.wrap(Layer, "__call__", make_call)
 
 
@@ -120,6 +130,8 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
 
         return add_variable
 
+    for known in [v for v in gc.get_objects() if isinstance(v, Variable)]:
+        recording.variables.attach_keras(known._value, known)
     patches.wrap(Variable, "_initialize", make_initialize)
     patches.wrap(Metric, "add_variable", make_add)
 

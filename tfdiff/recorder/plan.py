@@ -6,7 +6,7 @@ tensors are the batch, which places draw random numbers) that an eager script on
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,7 @@ def batch_of(block: Block, *, fed: bool) -> list[Observation]:
 def feed_key(observation: Observation) -> FeedKey:
     """What tells an input of a step from the others, also in another run of the same script."""
     site = observation.site
-    return (site.op, site.called, site.attrs.get("feed", 0), site.output)
+    return (site.op, site.called, site.attrs.get("feed", 0), site.attrs.get("taped", False), site.output)
 
 
 def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
@@ -113,7 +113,7 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     found = _rules(a_parts, [[parts[i] for i in chosen] for parts in b_parts])
     rules = None if found is None else [found[chosen.index(i)] for i in first]
     if rules is None or any(rule is None for rule in rules):
-        missing = ", ".join(f"{k[1]} output {k[3]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None)
+        missing = ", ".join(f"{k[1]} output {k[-1]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None)
         planned.not_shared.append(("batches", f"cannot tell which part of the reference's batch this is: {missing}"))
         return
     planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
@@ -160,10 +160,11 @@ def noise_key(observation: Observation) -> NoiseKey:
 
 def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = defaultdict(list)
-    unpaired: set[NoiseKey] = set()
+    unpaired: Counter[NoiseKey] = Counter()
     for k in range(min(reference.steps, scout.steps)):
         a, b = _draws(reference.step(k)), _draws(scout.step(k))
-        pairs = {j: (i, permutation) for i, j, permutation in pair_draws([_draw(o) for o in a], [_draw(o) for o in b])}
+        rows = (_rows(scout.step(k)), _rows(reference.step(k))) if planned.plan.feeds else None
+        pairs = {j: (i, permutation) for i, j, permutation in _pair(a, b, rows)}
         for j, observation in enumerate(b):
             key = noise_key(observation)
             if j in pairs:
@@ -171,10 +172,11 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
                 draws[key].append((k, a[i].index, permutation))
             else:
                 draws[key].append(None)
-                unpaired.add(key)
+                unpaired[key] += 1
     planned.plan.draws = dict(draws)
     for key in sorted(unpaired, key=str):
-        planned.not_shared.append((f"noise of {key[3] or key[0]} ({key[2]})", "the reference draws nothing like it"))
+        what = f"noise of {key[3] or key[1] or key[0]} ({key[2]})"
+        planned.not_shared.append((what, f"the reference has no counterpart for {unpaired[key]} of its {len(draws[key])} draws"))
     planned.shared["noise"] = not unpaired
 
 
@@ -182,6 +184,18 @@ def _draws(block: Block) -> list[Observation]:
     return [o for o in block.observations if o.site.role == "noise" and o.stored]
 
 
-def _draw(observation: Observation) -> Draw:
-    site = observation.site
-    return Draw(observation.index, site.op, observation.shape, observation.dtype, site.layer, site.api)
+def _rows(block: Block) -> int:
+    batch = batch_of(block, fed=False)
+    return batch[0].shape[0] if batch else 0
+
+
+def _pair(a: list[Observation], b: list[Observation], rows: tuple[int, int] | None) -> Any:
+    return pair_draws([_draw(n, o) for n, o in enumerate(a)], [_draw(n, o, rows) for n, o in enumerate(b)])
+
+
+def _draw(number: int, observation: Observation, rows: tuple[int, int] | None = None) -> Draw:
+    """The draw; with `rows` (own, reference's) in the shape it will have once the reference's batch is in place."""
+    site, shape = observation.site, observation.shape
+    if rows is not None and shape and shape[0] == rows[0]:
+        shape = (rows[1], *shape[1:])
+    return Draw(number, site.op, shape, observation.dtype, site.layer, site.api)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FeedKey = tuple[Any, ...]
-"""(op type or "Leaf", line, occurrence of the line in the step, output)."""
+"""(op type or "Leaf", line, occurrence of the line in the step, whether a tape was open, output): evaluation often runs the
+same lines, but outside a tape."""
 NoiseKey = tuple[Any, ...]
 """(op type, layer, line, API call)."""
 
@@ -89,6 +90,8 @@ class Share:
         except Exception:  # noqa: BLE001 - not initialized yet: TensorFlow says so in several ways
             return None, None
         wanted = self._plan.weights.get(entry.index) if self._plan is not None else None
+        if self._plan is None:
+            return _record(entry, value), None
         if wanted is None or wanted.shape != value.shape:
             return _record(entry, value), _record(entry, value)
         variable.assign(wanted.astype(value.dtype))

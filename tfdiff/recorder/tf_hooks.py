@@ -5,6 +5,7 @@ The hooks only translate into calls of `Recording`.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ def install(parts: Parts, patches: Patches) -> None:
     """Hook into the imported TensorFlow."""
     recording = parts.recording
     _note_version(recording)
+    _find_variables(recording)
     _hook_ops(parts, patches)
     _hook_functions(parts, patches)
     _hook_tapes(parts, patches)
@@ -37,6 +39,16 @@ def _note_version(recording: Recording) -> None:
 
     versions = {**recording.output.header.versions, "tensorflow": tf.__version__}
     recording.output.update(versions=versions)
+
+
+def _find_variables(recording: Recording) -> None:
+    """Variables that exist already, in the order of their creation: `tfdiff.record` may begin late."""
+    from tensorflow.python.ops import resource_variable_ops
+
+    found = [v for v in gc.get_objects() if isinstance(v, resource_variable_ops.BaseResourceVariable)]
+    with recording.quiet():
+        for variable in sorted(found, key=lambda v: v.handle._id):
+            recording.variables.register(variable, None, None)
 
 
 def _hook_ops(parts: Parts, patches: Patches) -> None:

@@ -79,7 +79,7 @@ class Tracing:
             own_tags=own_tags,
         )
         if op_type in NEXT_OPS:
-            item.attrs["feed"] = 0
+            item.attrs.update(feed=0, taped=bool(self.recording.tapes))
         from_shapes = attributes.is_shape_arithmetic(op_type, inputs, program.shapes)
         for tensor in tensors:
             shapes_only = from_shapes and not tensor.dtype.is_floating
@@ -112,13 +112,15 @@ class Tracing:
         return (tags, replaced) if changed else (None, None)
 
     def _host_value(self, op_type: str, code: Code, index: int) -> Any:
+        taped = bool(self.recording.tapes)
+
         def value(own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             if not self.recording.training_call:
                 return own
             if op_type in RANDOM_OPS:
                 found = self.recording.share.noise((op_type, code.layer, code.called, code.api), own)
             else:
-                found = self.recording.share.feed((op_type, code.called, 0, index), own, self.recording.builder.begun)
+                found = self.recording.share.feed((op_type, code.called, 0, taped, index), own, self.recording.builder.begun)
             return own if found is None else found
 
         return value

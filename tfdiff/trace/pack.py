@@ -54,15 +54,21 @@ def pack(records: Sequence[Record]) -> Packed:
     lists: list[int] = []
     spans = []
     offset = 0
+    placed: dict[int, tuple[int, int, int]] = {}  # one tensor in several roles (gradient, what the optimizer got) is stored once
     for row, record in enumerate(records):
         shape = record.value.shape
         lists += [*shape, *record.inputs]
         of = -1 if record.of is None else record.of
         size, crc = 0, 0
-        if record.keep:
+        start = offset
+        if record.keep and id(record.value) in placed:
+            start, size, crc = placed[id(record.value)]
+        elif record.keep:
             line = np.ascontiguousarray(encoded[row]).reshape(-1).view(np.uint8)
             spans.append((offset, line))
             size, crc = line.size, zlib.crc32(line.data)
+            placed[id(record.value)] = (offset, size, crc)
+            offset += -(-size // ALIGNMENT) * ALIGNMENT
         fields = (
             record.site.id,
             record.value.dtype.name.encode(),
@@ -70,13 +76,12 @@ def pack(records: Sequence[Record]) -> Packed:
             len(record.inputs),
             of,
             record.keep,
-            offset,
+            start,
             size,
             crc,
         )
         for name, field in zip(INDEX_DTYPE.names or (), fields, strict=False):
             index[name][row] = field
-        offset += -(-size // ALIGNMENT) * ALIGNMENT
     return Packed(index, np.array(lists, "<i8"), sketches(seen), tuple(spans), offset)
 
 

@@ -1,0 +1,85 @@
+"""A process that has imported TensorFlow and forks one fresh process per recording: importing takes nine seconds each time.
+
+Reads one JSON line per job from stdin (`{"cwd", "arguments", "out", "err"}`) and answers with the exit code. A forked child
+has TensorFlow and Keras imported and nothing else done with them; the script's own `import tensorflow` then finds them there.
+The scouting run of `--reference` is forked in the same way; `test_style_one_real_process` goes without any of this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from ast import literal_eval
+from pathlib import Path
+
+import keras
+import tensorflow
+
+from tfdiff.cli import main
+from tfdiff.recorder import launch
+
+assert keras.backend.backend() == "tensorflow"
+assert tensorflow.__version__
+
+
+def forked(action) -> int:
+    """Run `action()` in a child and return its exit code."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    code = 70
+    try:
+        code = int(action() or 0)
+    except SystemExit as stop:  # argparse
+        code = int(stop.code or 0)
+    except BaseException:  # noqa: BLE001 - shown, and the child must never return into the loop below
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def scout(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    """The process that launch starts for a scouting run, forked: same entry, same options, silent."""
+    folder, options = literal_eval(command[2].split("sys.path[0] = ")[1].split(";")[0]), command[2]
+    text = literal_eval(options.partition("scout_main(")[2].rpartition("))")[0])
+
+    def run() -> int:
+        silent = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(silent, stream)
+        sys.path[0] = folder
+        return launch.scout_main(text)
+
+    return subprocess.CompletedProcess(command, forked(run))
+
+
+def job(cwd: str, arguments: list[str], out: str, err: str) -> int:
+    """One `tfdiff` command in this (forked) process."""
+    os.chdir(cwd)
+    for stream, path in ((1, out), (2, err)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, stream)
+    return main(arguments)
+
+
+def serve() -> None:
+    """Answer jobs until stdin ends."""
+    launch.subprocess.run = scout
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        print(forked(lambda order=order: job(**order)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.path[0] = str(Path(sys.executable).parent)
+    serve()

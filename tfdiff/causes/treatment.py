@@ -1,0 +1,200 @@
+"""What happens to the gradients between the tape and the weights: nothing, a factor, or clipping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.scene import EPS32, TINY, joined, proportion, same
+from tfdiff.causes.words import at, number
+from tfdiff.pairing.distance import relative_error
+from tfdiff.pairing.variables import convert_back
+
+if TYPE_CHECKING:
+    from tfdiff.causes.scene import Floats, Scene, Side
+    from tfdiff.pairing.variables import VariablePair
+
+FIT = 1e-3
+MAX_STEPS = 6
+KINDS = ("none", "scale", "value", "norm", "global norm")
+SAID = {
+    "none": "leaves the gradients as they are",
+    "value": "clips each element of the gradients at",
+    "norm": "clips the norm of each gradient at",
+    "global norm": "clips the global norm of the gradients at",
+}
+KERAS = {"value": "clipvalue", "norm": "clipnorm", "global norm": "global_clipnorm"}
+CALLS = {
+    "value": "tf.clip_by_value(g, -{c}, {c})",
+    "norm": "tf.clip_by_norm(g, {c})",
+    "global norm": "tf.clip_by_global_norm(gradients, {c})",
+}
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What a side does with its gradients."""
+
+    kind: str
+    """One of KINDS."""
+    constant: float = 1.0
+
+    def apply(self, gradients: list[Floats]) -> list[Floats]:
+        """The gradients after it."""
+        c = self.constant
+        if self.kind == "value":
+            return [np.clip(g, -c, c) for g in gradients]
+        if self.kind == "norm":
+            return [g * min(1.0, c / max(_norm(g), TINY)) for g in gradients]
+        if self.kind == "global norm":
+            return [g * min(1.0, c / max(_norm(joined(gradients)), TINY)) for g in gradients]
+        return [g * c for g in gradients]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One side's gradients in one step: out of the tape and into the weights, A's variables in order."""
+
+    tape: list[Floats]
+    handed: list[Floats]
+    noise: float
+    """Relative rounding of what was handed on."""
+
+
+def treated(scene: Scene, *, scaled: bool) -> Proposal | None:
+    """Both sides' treatments are identified; `scaled`: only where they differ by a factor, else only clipping."""
+    flows = [_flow(scene, side, scene.step) for side in scene.sides]
+    if flows[0] is None or flows[1] is None:
+        return None
+    a, b = (_identify(scene, side, flow) for side, flow in zip(scene.sides, flows, strict=True) if flow is not None)
+    if a is None or b is None or (a.kind == b.kind and same(a.constant, b.constant, 1e-3)):
+        return None
+    if scaled != ({a.kind, b.kind} <= {"none", "scale"}):
+        return None
+    wanted, found = joined(flows[0].handed), joined(flows[1].handed)
+    predicted = joined(a.apply(flows[1].tape))
+    constants = {"a": _constant(a), "b": _constant(b)}
+    return Proposal(
+        relative_error(wanted, found),
+        relative_error(wanted, predicted),
+        f"B {_said(b)}, A {_said(a)}",
+        f"{_fix(scene, a)}{at(scene.finding.divergence.b)}",
+        constants,
+        fitted=(a.kind != "none") + (b.kind != "none"),
+        noise=max(FIT, 4.0 * flows[0].noise, 4.0 * flows[1].noise),
+    )
+
+
+def _norm(values: Floats) -> float:
+    return float(np.linalg.norm(values))
+
+
+def _constant(found: Treatment) -> float | None:
+    return None if found.kind == "none" else float(f"{found.constant:.4g}")
+
+
+def _said(found: Treatment) -> str:
+    if found.kind == "scale":
+        return f"multiplies the gradients by {number(found.constant)}"
+    return SAID[found.kind] + ("" if found.kind == "none" else f" {number(found.constant)}")
+
+
+def _fix(scene: Scene, wanted: Treatment) -> str:
+    if wanted.kind == "none":
+        return "hand the gradients on as the tape returns them"
+    if wanted.kind == "scale":
+        return f"multiply the gradients by {number(wanted.constant)}"
+    c = number(wanted.constant)
+    keras = f", or {KERAS[wanted.kind]}={c} of the optimizer" if scene.b.optimizer() else ""
+    return CALLS[wanted.kind].format(c=c) + keras
+
+
+def _flow(scene: Scene, side: Side, step: int) -> Flow | None:
+    """From what the optimizer was handed where that differs from the tape's, else from the updates of plain SGD."""
+    pairs = scene.concerned
+    block = side.trace.step(step)
+    found: dict[str, dict[int | None, Floats]] = {"weight gradient": {}, "applied gradient": {}}
+    for seen in block.observations:
+        if seen.site.role in found and seen.stored:
+            found[seen.site.role][seen.site.variable] = np.asarray(block.array(seen.index)).astype(np.float64)
+    variables = [pair.a if side is scene.a else pair.b for pair in pairs]
+    tape, applied = (_all(side is scene.a, pairs, variables, found[role]) for role in found)
+    if not tape:
+        return None
+    if applied and relative_error(joined(tape), joined(applied)) > 1e-4:
+        return Flow(tape, applied, 1e-6)
+    return _of_updates(scene, side, step, tape, variables)
+
+
+def _all(
+    of_a: bool,  # noqa: FBT001 - which layout the values are in
+    pairs: tuple[VariablePair, ...],
+    variables: list[int],
+    values: dict[int | None, Floats],
+) -> list[Floats]:
+    """The variables' values in A's layout; empty where one is missing."""
+    if not pairs or not all(variable in values for variable in variables):
+        return []
+    if of_a:
+        return [values[variable] for variable in variables]
+    return [convert_back(values[variable], pair) for variable, pair in zip(variables, pairs, strict=True)]
+
+
+def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variables: list[int]) -> Flow | None:
+    """What the updates were made of: -update / learning rate, if that rate is known."""
+    rate = _rate(scene, side)
+    handed, noise = [], 0.0
+    for variable, pair in zip(variables, scene.concerned, strict=True):
+        before, after = side.trace.value_after(variable, step - 1), side.trace.value_after(variable, step)
+        if before is None or after is None or rate is None:
+            return None
+        change = np.asarray(after).astype(np.float64) - np.asarray(before).astype(np.float64)
+        noise = max(noise, EPS32 * _norm(np.asarray(before, np.float64)) / max(_norm(change), TINY))
+        handed.append((change if side is scene.a else convert_back(change, pair)) / -rate)
+    return Flow(tape, handed, noise)
+
+
+def _rate(scene: Scene, side: Side) -> float | None:
+    """The rate the side's optimizer tells, else the other's."""
+    for each in (side, *scene.sides):
+        value = each.optimizer().get("learning_rate")
+        if isinstance(value, (int, float)) and value > 0:
+            return float(value)
+    return None
+
+
+def _identify(scene: Scene, side: Side, flow: Flow) -> Treatment | None:
+    """The treatment that turns the tape's gradients into what was handed on, in other steps too, best."""
+    limit = max(FIT, 4.0 * flow.noise)
+    handed = joined(flow.handed)
+    if not np.any(handed) or not np.any(joined(flow.tape)):
+        return None
+    constants = {
+        "none": 1.0,
+        "scale": proportion(joined(flow.tape), handed)[0],
+        "value": float(np.abs(handed).max()),
+        "norm": max(_norm(g) for g in flow.handed),
+        "global norm": _norm(handed),
+    }
+    best: tuple[float, Treatment] | None = None
+    for kind in KINDS:
+        found = Treatment(kind, constants[kind])
+        if found.constant <= 0.0 or relative_error(joined(found.apply(flow.tape)), handed) > limit:
+            continue
+        if kind == "none":
+            return found
+        error = _elsewhere(scene, side, found)
+        if error <= limit and (best is None or error < 0.1 * best[0]):
+            best = (error, found)
+    return None if best is None else best[1]
+
+
+def _elsewhere(scene: Scene, side: Side, found: Treatment) -> float:
+    """The largest error of the same treatment in other steps; infinite where there are none."""
+    steps = [step for step in range(min(side.trace.steps, MAX_STEPS)) if step != scene.step]
+    others = [flow for flow in (_flow(scene, side, step) for step in steps) if flow is not None]
+    errors = [relative_error(joined(found.apply(flow.tape)), joined(flow.handed)) for flow in others]
+    return max(errors, default=float("inf"))
