@@ -89,6 +89,8 @@ class Site:
     def name(self) -> str:
         """What a person calls this place: layer path, else API call, else op type, `#n` for repeats."""
         base = self.layer or self.api or self.op or self.role
+        if self.role in ("input", "own input"):
+            base = "batch"
         return f"{base}#{self.occurrence}" if self.occurrence else base
 
 

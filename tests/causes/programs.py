@@ -64,7 +64,8 @@ class Program:
         if key not in self.sites:
             self.sites[key] = Site(len(self.sites), role, phase, op, occurrence=key[-1], attrs=attrs, **about)
         value = np.asarray(value)
-        value = value.astype(np.float32) if value.dtype.kind == "f" else value
+        with np.errstate(over="ignore"):
+            value = value.astype(np.float32) if value.dtype.kind == "f" else value
         self.records.append(Record(self.sites[key], value, inputs, of, keep))
         return len(self.records) - 1
 
@@ -108,7 +109,9 @@ class Program:
             if bias:
                 self.variable(f"{name}/b", np.random.default_rng(seed + 1).normal(size=width) * 0.1)
         w = self.read(f"{name}/w")
-        h = self.op("MatMul", self.value(x) @ self.weights[f"{name}/w"], x, w, layer=layer, line=line)
+        with np.errstate(all="ignore"):
+            product = self.value(x) @ self.weights[f"{name}/w"]
+        h = self.op("MatMul", product, x, w, layer=layer, line=line)
         if bias:
             b = self.read(f"{name}/b")
             h = self.op("BiasAdd", self.value(h) + self.weights[f"{name}/b"], h, b, layer=layer, line=line)

@@ -61,6 +61,30 @@ def test_names_both_rates(first, a, b):
     assert ("keep probability" in cause.summary) == (abs(a + b - 1) < 1e-9)
 
 
+def test_draws_that_are_not_shared(first):
+    """Where the two drew other numbers, B's rule is tried on A's draw."""
+
+    def other(p: Program, h: int) -> int:
+        u = p.noise(np.random.default_rng(8).random(p.value(h).shape).astype(np.float32))
+        keep = p.op("GreaterEqual", p.value(u) >= 0.6, u, p.constant(0.6), line=5)
+        return p.op("SelectV2", np.where(p.value(keep), p.value(h) / 0.4, 0), keep, h, line=5)
+
+    cause = first(program("a.py", drop(0.3)), program("b.py", other))
+    assert (cause.code, cause.constants) == ("dropout-rate", {"a": pytest.approx(0.3), "b": pytest.approx(0.6)})
+    assert cause.error_after < 1e-5 < cause.error_before
+
+
+def test_equal_rates_with_other_draws_are_no_rate(first):
+    """Other units dropped at one rate is not another rate."""
+
+    def other(p: Program, h: int) -> int:
+        u = p.noise(np.random.default_rng(8).random(p.value(h).shape).astype(np.float32))
+        keep = p.op("GreaterEqual", p.value(u) >= 0.3, u, p.constant(0.3), line=5)
+        return p.op("SelectV2", np.where(p.value(keep), p.value(h) / 0.7, 0), keep, h, line=5)
+
+    assert first(program("a.py", drop(0.3)), program("b.py", other)).code == "unexplained"
+
+
 def test_fix_speaks_b_api(first):
     """The fix is one call of the API that B uses, at B's line."""
     b = program("b.py", drop(0.7, api="tf.nn.dropout"))

@@ -88,6 +88,38 @@ def test_sigmoid_twice(first):
     assert (cause.code, cause.constants) == ("loss-from-logits", {"a": 1, "b": 2})
 
 
+def smoothed(share: float):
+    """Labels moved towards the uniform distribution."""
+
+    def apply(p: Program, z: int, y: int) -> int:
+        labels = p.value(y) * (1 - share) + share / 5
+        each = -(labels * np.log(softmax(p.value(z).astype(np.float64)))).sum(-1)
+        moved = p.op("AddV2", labels, y, p.constant(share / 5), line=11)
+        losses = p.op("SoftmaxCrossEntropyWithLogits", each, z, moved, line=12)
+        return p.op("Mean", np.asarray(each.mean()), losses, line=12)
+
+    return apply
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.1, 0.0), (0.0, 0.2), (0.1, 0.2)])
+def test_label_smoothing(first, a, b):
+    """Both shares are fitted."""
+    cause = first(classifier("a.py", smoothed(a), one_hot()), classifier("b.py", smoothed(b), one_hot()))
+    assert (cause.code, cause.constants) == ("loss-smoothing", {"a": pytest.approx(a), "b": pytest.approx(b)})
+
+
+def test_class_weights_are_no_smoothing(first):
+    """Losses weighted by class are unexplained."""
+
+    def weighted(p: Program, z: int, y: int) -> int:
+        each = -(p.value(y) * np.log(softmax(p.value(z).astype(np.float64))) * np.arange(1, 6)).sum(-1)
+        losses = p.op("SoftmaxCrossEntropyWithLogits", each, z, y, line=12)
+        return p.op("Mean", np.asarray(each.mean()), losses, line=12)
+
+    a, b = classifier("a.py", crossentropy(1), one_hot()), classifier("b.py", weighted, one_hot())
+    assert first(a, b).code == "unexplained"
+
+
 def test_squared_error_of_probabilities_is_unexplained(first):
     """Another kind of loss is not named as a cross-entropy."""
 

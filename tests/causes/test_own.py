@@ -1,10 +1,12 @@
 """What B had of its own: data and initial values."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tfdiff.causes import explain_finding
-from tfdiff.causes.init import describe, fans
+from tfdiff.causes.init import describe, fans, misfit
 from tfdiff.comparison.findings import Finding
 from tfdiff.model import Divergence, Place
 from tfdiff.trace.reader import open_trace
@@ -124,8 +126,17 @@ def truncated(shape, std):
     ],
 )  # fmt: skip
 def test_distributions_are_named(values, words):
-    """Shape and spread of a sample tell what it was drawn from."""
-    assert words in describe(np.asarray(values, np.float64)).words
+    """Shape and spread of a sample tell what it was drawn from, and the sample fits what is named."""
+    found = describe(np.asarray(values, np.float64))
+    assert words in found.words
+    assert misfit(np.asarray(values, np.float64), found) < 2 / np.size(values) ** 0.5
+
+
+def test_misfit_tells_a_wrong_name():
+    """A uniform sample is no normal one."""
+    values = glorot((64, 32))
+    wrong = dataclasses.replace(describe(values), kind="normal")
+    assert misfit(values, wrong) > 2 / values.size**0.5
 
 
 def test_init(tmp_path):

@@ -209,3 +209,59 @@ def test_one_wrong_gradient_is_unexplained(first):
                     records[i] = type(r)(r.site, 2 * r.value, r.inputs)
             assert info.index == 0
     assert first(a, b).code == "unexplained"
+
+
+def test_learning_rate_that_changes_later(first):
+    """Equal updates at first, then another rate: a schedule."""
+
+    def scheduled(p: Program, name: str, g: np.ndarray, step: int) -> None:
+        rate = 0.05 if step < 2 else 0.005
+        at = p.put("operation", "update", "Mul", rate * g, (p.constant(rate, "update"),))
+        p.assign(name, (rate * g).astype(np.float32), at)
+
+    cause = first(program("a.py", sgd(0.05), optimizer=told(0.05), steps=3), program("b.py", scheduled, steps=3))
+    assert (cause.code, cause.step, cause.constants) == ("lr-schedule", 2, {"a": 0.05, "b": pytest.approx(0.005)})
+
+
+def left_out(name: str):
+    """Plain SGD on all variables but one."""
+
+    def apply(p: Program, each: str, g: np.ndarray, step: int) -> None:
+        if each != name:
+            sgd(0.05)(p, each, g, step)
+
+    return apply
+
+
+def test_frozen_weight(first):
+    """A weight that only one side moves."""
+    cause = first(program("a.py", sgd(0.05)), program("b.py", left_out("out/w")))
+    assert (cause.code, cause.constants) == ("frozen-layer", {"a": True, "b": False})
+    assert "out/w" in cause.summary
+
+
+def test_stopped_gradient(first):
+    """A weight in use whose gradient is missing on one side."""
+
+    def cut(script: str, *, stopped: bool) -> Program:
+        p = Program(script)
+        x, y = features(), np.ones((24, 3), np.float32)
+        for _ in range(2):
+            h = p.dense(p.input(x), "hidden", 6, bias=False)
+            if stopped:
+                h = p.op("StopGradient", p.value(h), h)
+            z = p.dense(h, "out", 3, bias=False)
+            programs.squared(p, z, p.input(y))
+            error = 2 * (p.value(z) - y) / y.size
+            gradients = {"out/w": p.value(h).T @ error}
+            if not stopped:
+                gradients["hidden/w"] = x.T @ (error @ p.weights["out/w"].T)
+            for name, g in gradients.items():
+                p.gradient(name, g)
+            for name, g in gradients.items():
+                p.assign(name, (0.05 * g).astype(np.float32))
+            p.end_step()
+        return p
+
+    cause = first(cut("a.py", stopped=False), cut("b.py", stopped=True))
+    assert (cause.code, cause.phase, cause.constants) == ("grad-stopped", "backward", {"a": True, "b": False})

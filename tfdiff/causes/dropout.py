@@ -53,12 +53,7 @@ def dropout_rate(scene: Scene) -> Proposal | None:
         a, b = find_drop(scene.a, cut.a, cut.x_a), find_drop(scene.b, cut.b, cut.x_b)
         if a is None or b is None or a.scaled != b.scaled or _may_be_equal(a, b):
             continue
-        before = scene.distance(a.index, b.index, cut)
-        doubt = 0.0
-        if b.uniform is not None and a.uniform is not None:
-            after = scene.miss(a.index, a.again(cut.x_b, b.uniform), cut)
-        else:
-            after, doubt = _common(scene, cut, a, b), 0.2
+        before, after, doubt = _rate_proof(scene, cut, a, b)
         inverted = same(a.rate + b.rate, 1.0)
         return Proposal(
             before,
@@ -70,6 +65,23 @@ def dropout_rate(scene: Scene) -> Proposal | None:
             doubt=doubt,
         )
     return None
+
+
+def _rate_proof(scene: Scene, cut: Cut, a: Drop, b: Drop) -> tuple[float, float, float]:
+    """(error before, after, doubt) of giving B's dropout A's rate."""
+    before = scene.distance(a.index, b.index, cut)
+    if a.uniform is None or b.uniform is None:
+        return before, _common(scene, cut, a, b), 0.2
+    own = scene.miss(a.index, a.again(cut.x_b, b.uniform), cut)
+    if own <= EXACT or cut.permutation is not None or a.uniform.size != cut.x_b.size:
+        return before, own, 0.0
+    # The two drew other numbers: let B decide by A's.
+    draw = a.uniform.reshape(cut.x_b.shape)
+    y_a = scene.a.array(a.index)
+    with_b = b.again(cut.x_b, draw)
+    before = before if y_a is None else relative_error(y_a.reshape(with_b.shape), with_b)
+    kept = draw < 1.0 - a.rate if b.below else draw >= a.rate
+    return before, scene.miss(a.index, np.where(kept, cut.x_b * a.scale, 0.0)), 0.05
 
 
 def dropout_absent(scene: Scene) -> Proposal | None:

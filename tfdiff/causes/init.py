@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import erf
 
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.words import at, number, plain
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from tfdiff.pairing.variables import VariablePair
     from tfdiff.trace.reader import Block, Trace
 
+SPREAD_WHEN_CUT = 0.87962566103423978
+"""Standard deviation of a unit normal distribution cut at 2 (Keras' variance scaling divides by it)."""
+SAMPLING = 2.0
+"""Kolmogorov-Smirnov distance times sqrt(n) that a sample keeps from its own distribution (once in 1,500 exceeded)."""
 NEAR = 0.06
 """Relative distance of a standard deviation from that of a named initializer."""
 
@@ -54,7 +59,7 @@ class Distribution:
         if self.kind == "uniform":
             return f"tf.random.uniform({list(shape)}, -{number(self.limit)}, {number(self.limit)})"
         draw = "truncated_normal" if self.kind == "truncated normal" else "normal"
-        std = self.std / 0.87962566 if draw == "truncated_normal" else self.std
+        std = self.std / SPREAD_WHEN_CUT if draw == "truncated_normal" else self.std
         return f"tf.random.{draw}({list(shape)}, stddev={number(std)})"
 
 
@@ -74,15 +79,32 @@ def distribution(scene: Scene) -> Proposal | None:
     )
     name, shape = plain(scene.finding.a.variables[pair.a].name), _shape(scene.finding.b, pair.b)
     more = f", and {len(different) - 1} more of B's variables differ" if len(different) > 1 else ""
+    values = _value(scene.finding.a.initial(), pair.a)
     return Proposal(
         scene.finding.divergence.error,
-        0.0,
+        0.0 if values is None else max(0.0, misfit(values, a) - SAMPLING / values.size**0.5),
         f"B initializes {name} with {b.words}, A with {a.words}{more}",
         f"tf.Variable({a.code(shape)}){at(scene.finding.divergence.b)}",
         {"a": _constants(a), "b": _constants(b)},
         fitted=0,
-        doubt=0.02,
+        doubt=0.1 if "other" in (a.kind, b.kind) else 0.02,
     )
+
+
+def misfit(values: Floats, named: Distribution) -> float:
+    """Kolmogorov-Smirnov distance between a sample and the distribution that is named; 0 where none is."""
+    if named.std == 0.0 or named.kind == "other":
+        return 0.0
+    z = np.sort((values.reshape(-1) - named.mean) / named.std)
+    if named.kind == "uniform":
+        expected = np.clip(z / (2.0 * 3**0.5) + 0.5, 0.0, 1.0)
+    elif named.kind == "normal":
+        expected = 0.5 * (1.0 + erf(z / 2**0.5))
+    else:
+        inside = erf(2.0 / 2**0.5)  # cut at two standard deviations, which makes the spread 0.88 of what it was
+        expected = np.clip(0.5 * (1.0 + erf(np.clip(z * SPREAD_WHEN_CUT, -2.0, 2.0) / 2**0.5) / inside), 0.0, 1.0)
+    steps = np.arange(1, z.size + 1) / z.size
+    return float(max(np.abs(steps - expected).max(), np.abs(steps - 1.0 / z.size - expected).max()))
 
 
 def _constants(found: Distribution) -> dict[str, str | float]:
@@ -128,7 +150,7 @@ def _kind(flat: Floats, mean: float, std: float, limit: float) -> str:
     kurtosis = float((((flat - mean) / std) ** 4).mean())
     if limit <= std * 3**0.5 * 1.02 and abs(kurtosis - 1.8) < max(0.15, 6.0 / flat.size**0.5):
         return "uniform"
-    if limit <= 2.0 / 0.87962566 * std * 1.05 and flat.size >= 200:
+    if limit <= 2.0 / SPREAD_WHEN_CUT * std * 1.05 and flat.size >= 200:
         return "truncated normal"
     return "normal" if abs(kurtosis - 3.0) < max(0.5, 15.0 / flat.size**0.5) else "other"
 
@@ -145,7 +167,7 @@ def _initializer(kind: str, shape: tuple[int, ...], std: float) -> str | None:
         if abs(std / variance**0.5 - 1.0) < slack and len(shape) > 1:
             return f"{name}_{'uniform' if kind == 'uniform' else 'normal'}" if kind != "normal" else None
     simple = {"uniform": ("random_uniform", 0.05 / 3**0.5), "normal": ("random_normal", 0.05)}
-    simple["truncated normal"] = ("truncated_normal", 0.05 * 0.87962566)
+    simple["truncated normal"] = ("truncated_normal", 0.05 * SPREAD_WHEN_CUT)
     name, wanted = simple[kind]
     return name if abs(std / wanted - 1.0) < slack else None
 

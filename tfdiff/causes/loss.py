@@ -41,13 +41,13 @@ class Entropy:
 
 def loss_from_logits(scene: Scene) -> Proposal | None:
     """The cross-entropy of one tensor, with softmax (sigmoid) applied another number of times on each side."""
-    for z_a, z_b in _predictions(scene):
-        for kind, labels in _labels(scene, z_a):
+    for z_a, z_b in predictions(scene):
+        for kind, labels in label_candidates(scene, z_a):
             a, b = (_entropy(scene, side, z, labels, kind) for side, z in ((scene.a, z_a), (scene.b, z_b)))
             if a is None or b is None or a.times == b.times:
                 continue
-            before = _apart(_elements(z_b, labels, kind, a.times), _elements(z_b, labels, kind, b.times), a.reduce)
-            after = scene.a.error(a.index, a.reduce(_elements(z_b, labels, kind, a.times)))
+            before = _apart(elements(z_b, labels, kind, a.times), elements(z_b, labels, kind, b.times), a.reduce)
+            after = scene.a.error(a.index, a.reduce(elements(z_b, labels, kind, a.times)))
             base = 1 if _is_probability(z_a, kind) else 0
             counts = a.times + base, b.times + base
             return Proposal(
@@ -66,7 +66,7 @@ def _apart(x: Floats, y: Floats, reduce: Callable[[Floats], Floats]) -> float:
     return relative_error(reduce(x), reduce(y))
 
 
-def _predictions(scene: Scene) -> Iterator[tuple[Floats, Floats]]:
+def predictions(scene: Scene) -> Iterator[tuple[Floats, Floats]]:
     """Equal tensors that could be what goes into the loss: the cuts, then the last equal activations."""
     seen: set[int] = set()
     for cut in scene.cuts:
@@ -82,7 +82,7 @@ def _predictions(scene: Scene) -> Iterator[tuple[Floats, Floats]]:
             yield x_a, x_b
 
 
-def _labels(scene: Scene, z: Floats) -> Iterator[tuple[str, Floats]]:
+def label_candidates(scene: Scene, z: Floats) -> Iterator[tuple[str, Floats]]:
     """(kind, labels in the shape of z) for the inputs that can be labels of this prediction."""
     tried: list[Floats] = []
     for seen in [*scene.a.with_role("input"), *scene.b.with_role("input")]:
@@ -107,7 +107,7 @@ def _shaped(values: Floats, z: Floats) -> Iterator[tuple[str, Floats]]:
         yield "softmax", np.eye(classes)[values.astype(np.int64).reshape(z.shape[:-1])]
 
 
-def _elements(z: Floats, labels: Floats, kind: str, times: int) -> Floats:
+def elements(z: Floats, labels: Floats, kind: str, times: int) -> Floats:
     """Cross-entropy per sample (softmax) or per element (sigmoid)."""
     if kind == "softmax":
         if times == 0:
@@ -141,7 +141,7 @@ def _entropy(scene: Scene, side: Side, z: Floats, labels: Floats, kind: str) -> 
     for reduce in reductions:
         for times in (1, 0, 2):
             for sign in (1.0, -1.0):
-                predicted = reduce(_elements(z, labels, kind, times))
+                predicted = reduce(elements(z, labels, kind, times))
                 found = side.find(sign * predicted, among, tolerance)
                 if found is not None and sign > 0:
                     return Entropy(found, times, kind, reduce)

@@ -14,6 +14,7 @@ from tfdiff.pairing.distance import relative_error
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side, Update
 
+MIN_SIZE = 16
 EQUAL = 2e-3
 """Up to which relative difference two constants read from the traces are the same one."""
 
@@ -40,15 +41,29 @@ def learning_rate(scene: Scene) -> Proposal | None:
     if rates is None:
         return None
     a, b, known = rates
+    later = _agreed_before(scene)
+    since = f" from step {scene.step} on" if later else ""
     return Proposal(
         relative_error(u_a, u_b),
         relative_error(u_a, u_b * (a / b)),
-        f"the learning rate is {number(b)} in B, {number(a)} in A: equal gradients, updates {number(k)} times as large",
-        f"{_lr_fix(scene, a)}{creator(scene, scene.b)}",
+        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: equal gradients, updates {number(k)} times A's",
+        f"{_schedule_fix(a) if later else _lr_fix(scene, a)}{creator(scene, scene.b)}",
         {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
         fitted=2 - known,
+        code="lr-schedule" if later else None,
         noise=max(1e-3, rounding(updates)),
     )
+
+
+def _agreed_before(scene: Scene) -> bool:
+    """Whether an earlier step moved these variables: its updates agreed, or the divergence would be there."""
+    variable = scene.concerned[0].a
+    first, last = (scene.finding.a.value_after(variable, step) for step in (-1, scene.step - 1))
+    return scene.step > 0 and first is not None and last is not None and not np.array_equal(first, last)
+
+
+def _schedule_fix(rate: float) -> str:
+    return f"the same schedule as in A, learning rate {number(rate)} here"
 
 
 def others_agree(scene: Scene) -> bool:
@@ -160,8 +175,9 @@ def _decays(scene: Scene, updates: list[Update], c: float) -> tuple[float, float
 
 
 def _multiples(side: Side, updates: list[Update], *, of_a: bool) -> list[float]:
-    """Factors (0 < f < 0.5) of tensors of the update that are f times the first weight."""
-    first = max(updates, key=lambda u: float(np.linalg.norm(u.w_a)))
+    """Factors (0 < f < 0.5) of tensors of the update that are f times a weight."""
+    # The smallest one that is large enough not to fit by chance.
+    first = min(updates, key=lambda u: (u.w_a.size < MIN_SIZE or not np.any(u.w_a), u.w_a.size))
     variable = first.pair.a if of_a else first.pair.b
     w = side.before(variable)
     if w is None:

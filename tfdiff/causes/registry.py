@@ -14,7 +14,9 @@ from tfdiff.causes import (
     normalization,
     optimizer,
     penalties,
+    smoothing,
     state,
+    training,
 )
 from tfdiff.causes.hypothesis import Hypothesis
 
@@ -29,6 +31,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("dropout-rate",), ("forward",), dropout.dropout_rate),
     Hypothesis(("training-flag",), ("forward",), normalization.training_flag),
     Hypothesis(("loss-from-logits",), ("forward", "loss"), loss.loss_from_logits),
+    Hypothesis(("loss-smoothing",), ("loss",), smoothing.label_smoothing),
     Hypothesis(("activation",), ("forward", "loss"), layers.activation),
     Hypothesis(("norm-epsilon",), ("forward",), normalization.norm_epsilon),
     Hypothesis(("mask",), ("forward", "loss"), masks.mask),
@@ -38,10 +41,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("bias-missing",), ("forward",), layers.bias_missing),
     Hypothesis(("arch-extra-layer",), ("forward",), architecture.extra_layer),
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
-    Hypothesis(("lr",), ("update",), optimizer.learning_rate),
+    Hypothesis(("lr", "lr-schedule"), ("update",), optimizer.learning_rate),
     Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
     Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
+    Hypothesis(("grad-stopped",), ("backward",), training.gradient_stopped),
+    Hypothesis(("frozen-layer",), ("backward", "update"), training.frozen),
     Hypothesis(("state-norm-momentum",), ("state",), state.momentum),
     Hypothesis(("state-norm-variance",), ("state",), state.unbiased_variance),
     Hypothesis(("state-updates-not-run",), ("state",), state.updates_not_run),
@@ -50,6 +55,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
     "lr": frozenset({"grad-scale"}),
+    "lr-schedule": frozenset({"grad-scale"}),
 }
 """What is not said any more once the key is proved: the same numbers in less fitting words."""
 

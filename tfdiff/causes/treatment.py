@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FIT = 1e-3
 MAX_STEPS = 6
+PLAIN = ("SGD", "GradientDescentOptimizer")
+"""Optimizers whose update may be -learning rate * gradient (with momentum nothing will fit)."""
 KINDS = ("none", "scale", "value", "norm", "global norm")
 SAID = {
     "none": "leaves the gradients as they are",
@@ -113,6 +115,13 @@ def _fix(scene: Scene, wanted: Treatment) -> str:
 
 
 def _flow(scene: Scene, side: Side, step: int) -> Flow | None:
+    if ("flow", step) not in side.memo:
+        side.memo["flow", step] = _read_flow(scene, side, step)
+    found: Flow | None = side.memo["flow", step]
+    return found
+
+
+def _read_flow(scene: Scene, side: Side, step: int) -> Flow | None:
     """From what the optimizer was handed where that differs from the tape's, else from the updates of plain SGD."""
     pairs = scene.concerned
     block = side.trace.step(step)
@@ -144,8 +153,8 @@ def _all(
 
 
 def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variables: list[int]) -> Flow | None:
-    """What the updates were made of: -update / learning rate, if that rate is known."""
-    rate = _rate(scene, side)
+    """What the updates were made of: -update / learning rate, if that rate is known and the optimizer is plain SGD."""
+    rate = _rate(scene, side) if side.optimizer().get("class", PLAIN[0]) in PLAIN else None
     handed, noise = [], 0.0
     for variable, pair in zip(variables, scene.concerned, strict=True):
         before, after = side.trace.value_after(variable, step - 1), side.trace.value_after(variable, step)

@@ -104,6 +104,16 @@ def _weight_outputs(graph: StepGraph) -> dict[int, list[int]]:
     return found
 
 
+def _error(view: StepView, located: Located, phase: str) -> float:
+    """The error at the place; from the arrays where both are there, since the search goes by sketches."""
+    if not located.comparable:
+        return loss_error(view) if phase == "loss" else located.error
+    a, b = located.a, located.b
+    if a is None or b is None or view.a.observations[a].shape != view.b.observations[b].shape:
+        return located.error
+    return observation_error(view.a.block, a, view.b.block, b)
+
+
 def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int | None, int | None]) -> Finding:
     a = located.a if located.a is not None else roots[0]
     b = located.b if located.b is not None else roots[1]
@@ -119,7 +129,7 @@ def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int | No
         phase=phase,
         a=places[0],
         b=places[1],
-        error=located.error if located.comparable or phase != "loss" else loss_error(view),
+        error=_error(view, located, phase),
         tolerance=view.tolerances.forward,
         summary=f"a: {words[0]}; b: {words[1]}",
         a_index=a,

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 _WANTED = frozenset(
     {
-        "transpose_a", "transpose_b", "adj_x", "adj_y", "padding", "strides", "dilations", "explicit_paddings", "data_format",
-        "ksize", "epsilon", "is_training", "exponential_avg_factor", "alpha", "keep_dims", "axis", "batch_dims", "equation",
-        "half_pixel_centers", "align_corners", "SrcT", "DstT", "begin_mask", "end_mask", "shrink_axis_mask", "rate", "U", "V",
-        "use_nesterov", "use_locking",
+        "transpose_a", "transpose_b", "adj_x", "adj_y", "padding", "strides", "dilations", "explicit_paddings",
+        "data_format", "ksize", "epsilon", "is_training", "exponential_avg_factor", "alpha", "keep_dims", "axis",
+        "batch_dims", "equation", "half_pixel_centers", "align_corners", "SrcT", "DstT", "begin_mask", "end_mask",
+        "shrink_axis_mask", "rate", "U", "V", "use_nesterov", "use_locking",
     }
 )  # fmt: skip
 _SHAPE_OPS = frozenset(
@@ -22,17 +22,19 @@ _SHAPE_OPS = frozenset(
 )
 _FROM_SHAPES = frozenset(
     {
-        "StridedSlice", "Pack", "ConcatV2", "Prod", "Mul", "AddV2", "Sub", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Range",
-        "Reshape", "Cast", "GatherV2", "Fill", "ExpandDims", "Squeeze", "Slice", "Unpack", "Equal", "Greater", "Less",
-        "GreaterEqual", "LessEqual", "NotEqual", "LogicalAnd", "LogicalOr", "LogicalNot", "RealDiv", "Neg", "Split", "DynamicStitch",
+        "StridedSlice", "Pack", "ConcatV2", "Prod", "Mul", "AddV2", "Sub", "FloorDiv", "FloorMod", "Maximum",
+        "Minimum", "Range", "Reshape", "Cast", "GatherV2", "Fill", "ExpandDims", "Squeeze", "Slice", "Unpack",
+        "Equal", "Greater", "Less", "GreaterEqual", "LessEqual", "NotEqual", "LogicalAnd", "LogicalOr", "LogicalNot",
+        "RealDiv", "Neg", "Split", "DynamicStitch",
     }
 )  # fmt: skip
 
 
 _WITH_SETTINGS = frozenset(
     {
-        "Sum", "Mean", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Reshape", "Transpose", "Tile", "Pad", "PadV2",
-        "MirrorPad", "StridedSlice", "Slice", "ExpandDims", "BroadcastTo", "Cumsum", "ReverseV2", "Roll", "Range", "Fill", "TopKV2",
+        "Sum", "Mean", "Max", "Min", "Prod", "All", "Any", "ArgMax", "ArgMin", "Reshape", "Transpose", "Tile", "Pad",
+        "PadV2", "MirrorPad", "StridedSlice", "Slice", "ExpandDims", "BroadcastTo", "Cumsum", "ReverseV2", "Roll",
+        "Range", "Fill", "TopKV2",
     }
 )  # fmt: skip
 
@@ -55,7 +57,7 @@ def useful(attrs: Any) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line per kind of value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, (bool, int, float, str)):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tfdiff.recorder.recording import Recording
 
 
-
 class Calls:
     """What happens before and after a compiled function runs."""
 
@@ -34,7 +33,9 @@ class Calls:
                 self.recording.builder.finish()
                 self.recording.check_stop()
         if self.recording.programs.get(name) is None:
-            self.recording.output.not_recorded(name, "it was traced before recording began; call it for the first time inside")
+            self.recording.output.not_recorded(
+                name, "it was traced before recording began; call it for the first time inside"
+            )
 
     @safe
     def after(self, name: str, arguments: Sequence[Any], results: Sequence[Any]) -> None:
@@ -47,7 +48,9 @@ class Calls:
         trains, self.recording.training_call = self.recording.programs.trains(name), False
         self.recording.close_call()
         self._eager.leaves(arguments, self.recording.context.code(self.recording.frames.here()))
-        outputs = self.recording.programs.replay(function, [t._id for t in arguments], values, self.recording.builder.add)
+        outputs = self.recording.programs.replay(
+            function, [t._id for t in arguments], values, self.recording.builder.add
+        )
         for tensor, token in zip(results, outputs, strict=False):
             self._result(tensor, token)
         if trains:
@@ -57,7 +60,7 @@ class Calls:
             self.recording.check_stop()
 
     def _result(self, tensor: Any, token: Token) -> None:
-        """What a function returned is what an op in it made; where that one could not be tapped, its value is seen here."""
+        """What a function returned is what an op in it made; where no tap saw that one, its value is seen here."""
         if self.recording.builder.has_value(token):
             self.recording.builder.alias(tensor._id, token)
         elif is_numeric(tensor):

@@ -16,6 +16,7 @@ from tfdiff.recorder.stream import (
     SCATTER_OPS,
     UNKNOWN,
     Code,
+    GradientEnd,
     OpEvent,
     Slices,
     Token,
@@ -69,8 +70,15 @@ class SiteTable:
         site = self._sites.get(full)
         if site is None:
             site = Site(
-                len(self._sites), role, phase, op, occurrence=occurrence, boundary=boundary, attrs=attrs,
-                **code._asdict(), **more,
+                len(self._sites),
+                role,
+                phase,
+                op,
+                occurrence=occurrence,
+                boundary=boundary,
+                attrs=attrs,
+                **code._asdict(),
+                **more,
             )
             self._sites[full] = site
         return site
@@ -102,8 +110,9 @@ class Collector:
             if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
                 continue  # shapes and axes of the backward pass tell nobody anything
             kind = _role(event, array, role)
-            if kind == "input" and own is not None and own[output] is not None:
-                self._put(self._site("own input", "data", event, output), own[output])
+            before = own[output] if own is not None else None
+            if kind == "input" and before is not None:
+                self._put(self._site("own input", "data", event, output), before)
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
 
     def _site(self, role: Role, phase: Phase, event: OpEvent, output: int) -> Site:
@@ -180,8 +189,7 @@ class Collector:
             code = Code(layer=entry.describe().layer, source=entry.source)
             self._put(self._sites.get(role, phase, "", code, variable=entry.index), array)
 
-    def _put(self, site: Site, value: Array | None, inputs: tuple[int, ...] = (), of: int | None = None) -> int:
-        assert value is not None
+    def _put(self, site: Site, value: Array, inputs: tuple[int, ...] = (), of: int | None = None) -> int:
         keep = site.boundary or value.nbytes <= SMALL
         self.records.append(Record(site, value, inputs, of, keep))
         return len(self.records) - 1
@@ -216,8 +224,7 @@ def collect(
 ) -> StepRecords:
     """The records of one step, producers before consumers."""
     sites.begin_step()
-    end = pending.end
-    assert end is not None
+    end = pending.end or GradientEnd([], [])
     collector = Collector(makers, variables, sites)
     _mark_states(pending, variables)
     for event in pending.forward:
@@ -256,6 +263,7 @@ def _collect_update(
     for op in pending.after:
         if op.type not in SCATTER_OPS:
             collector.operation(op, "operation", "update")
+
 
 def _mark_states(pending: Pending, variables: Variables) -> None:
     for event in pending.side:

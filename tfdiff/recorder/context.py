@@ -36,7 +36,9 @@ class Context:
         """Remember the user's line that is creating `thing` (called from its constructor, first call wins)."""
         with contextlib.suppress(TypeError):
             if thing not in self._created:
-                self._created[thing] = self._frames.here(skip_self=thing).called
+                # Keras makes the losses of `compile(loss="mse")` when `fit` first needs them
+                maker = next((scope.source for scope in reversed(self._stack) if scope.kind == "loss"), None)
+                self._created[thing] = maker or self._frames.here(skip_self=thing).called
 
     def source_of(self, thing: Any) -> str | None:
         """The line that created `thing`, as far as it was seen."""

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.recorder import attributes
 from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.stream import ALIAS_OPS, NEXT_OPS, RANDOM_OPS, READ_OP, SKIPPED_OPS, Code, OpEvent, Token, is_update
+from tfdiff.recorder.stream import (
+    ALIAS_OPS,
+    NEXT_OPS,
+    RANDOM_OPS,
+    READ_OP,
+    SKIPPED_OPS,
+    Code,
+    OpEvent,
+    Token,
+    is_update,
+)
 from tfdiff.recorder.tensors import is_numeric
 
 if TYPE_CHECKING:
@@ -16,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfdiff.recorder.recording import Recording
-
 
 
 class Eager:
@@ -45,8 +54,14 @@ class Eager:
             self._read_before_gather(inputs[0], code)
         own = self._replace(op_type, code, outputs)
         event = OpEvent(
-            op_type, code, [t._id for t in inputs], [t._id for t in outputs], list(outputs),
-            attributes.useful(attrs), taped=bool(self.recording.tapes), own=own,
+            op_type,
+            code,
+            [t._id for t in inputs],
+            [t._id for t in outputs],
+            list(outputs),
+            attributes.useful(attrs),
+            taped=bool(self.recording.tapes),
+            own=own,
         )
         if op_type in NEXT_OPS:
             event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
@@ -97,7 +112,11 @@ class Eager:
         if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
             return None
         own = list(outputs)
-        feed = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes), "share")) if op_type in NEXT_OPS else 0
+        feed = (
+            self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes), "share"))
+            if op_type in NEXT_OPS
+            else 0
+        )
         for index, tensor in enumerate(own):
             if not is_numeric(tensor):
                 continue
@@ -123,7 +142,10 @@ class Eager:
         found = self.recording.share.feed((LEAF, place, occurrence, taped, 0), value, self.recording.builder.begun)
 
         def note(tensor: Any) -> None:
-            self._feeds[tensor._id] = ({"feed": occurrence, "taped": taped}, None if found is None else value)
+            self._feeds[tensor._id] = (
+                {"feed": occurrence, "taped": taped, "made": place},
+                None if found is None else value,
+            )
 
         return (value if found is None else found), note
 

@@ -12,8 +12,10 @@ import sys
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
 
 _OURS = str(Path(__file__).resolve().parent.parent) + os.sep
 _LIBRARIES = tuple(
@@ -55,7 +57,9 @@ class Frames:
             if kind == "autograph":
                 return self._through_autograph(frame, above)
             if kind == "user" and not (skip_self is not None and frame.f_locals.get("self") is skip_self):
-                return Call(self._place(frame.f_code.co_filename, frame.f_lineno), _api(above), (id(frame), frame.f_lasti))
+                return Call(
+                    self._place(frame.f_code.co_filename, frame.f_lineno), _api(above), (id(frame), frame.f_lasti)
+                )
             above.append(frame)
             frame = frame.f_back
         return NOWHERE
@@ -77,7 +81,7 @@ def _relative(filename: str, folder: str) -> str:
     path = os.path.realpath(filename)
     relative = os.path.relpath(path, folder)
     # a file elsewhere on the disk is named without its folders: no absolute paths in a trace
-    return os.path.basename(path) if relative.startswith("..") else Path(relative).as_posix()
+    return Path(path).name if relative.startswith("..") else Path(relative).as_posix()
 
 
 @lru_cache(maxsize=4096)

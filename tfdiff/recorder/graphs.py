@@ -7,7 +7,6 @@ branches and loop iterations are written out, so that an executed graph reads li
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from tfdiff.recorder.stream import (
 )
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable, Sequence
 
     import numpy as np
@@ -133,9 +133,13 @@ class Program:
                 ]
         return found[::-1]
 
-    def is_alias(self, token: Token) -> bool:
-        """Whether the tensor only hands another one of this graph on."""
-        return any(isinstance(item, GraphAlias) and item.output == token for item in reversed(self.items))
+    def is_tapped(self, token: Token) -> bool:
+        """Whether the tensor, or what it hands on, leaves the graph."""
+        for item in reversed(self.items):
+            if isinstance(item, GraphAlias) and item.output == token:
+                token = item.input
+        maker = self.makers.get(token)
+        return maker is not None and maker.tags[maker.outputs.index(token)] is not None
 
 
 @dataclass(slots=True)
@@ -293,7 +297,9 @@ def _take(values: Values, tag: int | None) -> Any:
 
 
 def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
-    taken = [_take(values, tag) if tag is not None else static for tag, static in zip(item.tags, item.statics, strict=True)]
+    taken = [
+        _take(values, tag) if tag is not None else static for tag, static in zip(item.tags, item.statics, strict=True)
+    ]
     tapped = any(tag is not None for tag in item.tags) or item.after_tag is not None
     after = _take(values, item.after_tag)
     if tapped and after is None and all(value is None for value in taken):
@@ -301,8 +307,16 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
     own = [_take(values, tag) for tag in item.own_tags] if item.own_tags else None
     outputs = [fresh() for _ in item.outputs]
     event = OpEvent(
-        item.type, item.code, [names.get(t, t) for t in item.inputs], outputs, taken, item.attrs, item.boundary,
-        True, own, after,
+        item.type,
+        item.code,
+        [names.get(t, t) for t in item.inputs],
+        outputs,
+        taken,
+        item.attrs,
+        item.boundary,
+        True,
+        own,
+        after,
     )
     names.update(zip(item.outputs, outputs, strict=True))
     sink(event)

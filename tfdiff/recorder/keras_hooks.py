@@ -147,7 +147,9 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
                 return result
             if getattr(self, "steps_per_execution", 1) != 1:
                 self.steps_per_execution = 1
-                recording.output.switched_off("steps_per_execution", "each step is recorded by itself; 1 while recording")
+                recording.output.switched_off(
+                    "steps_per_execution", "each step is recorded by itself; 1 while recording"
+                )
             if self.jit_compile:
                 self.jit_compile = False
                 recording.output.switched_off("jit_compile", "XLA cannot carry the taps of a recording")

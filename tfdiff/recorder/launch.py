@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
     from tfdiff.trace.reader import Trace
 
-_SCOUT = "import sys; sys.path[0] = {folder!r}; from tfdiff.recorder.launch import scout_main; sys.exit(scout_main({options!r}))"
+_SCOUT = (
+    "import sys; sys.path[0] = {folder!r}; "
+    "from tfdiff.recorder.launch import scout_main; sys.exit(scout_main({options!r}))"
+)
 
 
 def record(options: RecordOptions) -> int:
@@ -63,7 +66,11 @@ def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Pl
     data = {**asdict(scouted), "output": str(path), "reference": None, "share": sorted(scouted.share), "seed": seed}
     launch = _SCOUT.format(folder=str(Path(sys.executable).parent), options=json.dumps(data))
     subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", launch], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        [sys.executable, "-c", launch],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
     try:
         with open_trace(path) as scout:
@@ -77,7 +84,12 @@ def scout_main(text: str) -> int:
     data = json.loads(text)
     seed = data.pop("seed")
     options = RecordOptions(
-        **{**data, "arguments": tuple(data["arguments"]), "output": Path(data["output"]), "share": frozenset(data["share"])}
+        **{
+            **data,
+            "arguments": tuple(data["arguments"]),
+            "output": Path(data["output"]),
+            "share": frozenset(data["share"]),
+        }
     )
     with contextlib.suppress(TfdiffError):
         return _main_pass(options, None, seed)
@@ -197,6 +209,3 @@ class _Session:
         if not self._options.quiet:
             output = self.recording.output
             print(f"tfdiff: {output.steps} steps in {self._options.output}", file=sys.stderr)
-
-
-

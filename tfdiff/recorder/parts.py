@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfdiff.recorder.calls import Calls
 from tfdiff.recorder.eager import Eager
 from tfdiff.recorder.passes import Passes
-from tfdiff.recorder.recording import Recording
 from tfdiff.recorder.tracing import Tracing
+
+if TYPE_CHECKING:
+    from tfdiff.recorder.recording import Recording
 
 
 class Parts:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _SETTINGS = ("iteration", "iterations", "learning_rate")
 
 
-
 class Passes:
     """Turns tapes, gradient calls and optimizer calls into events."""
 
@@ -55,14 +54,21 @@ class Passes:
 
     @safe
     def gradient_end(
-        self, sources: Sequence[Any], gradients: Sequence[Any], activations: Sequence[Any], extra: Sequence[Any], graph: Any
+        self,
+        sources: Sequence[Any],
+        gradients: Sequence[Any],
+        activations: Sequence[Any],
+        extra: Sequence[Any],
+        graph: Any,
     ) -> None:
         """The gradients are there."""
         for source in sources:
             entry = self.recording.variables.of(source)
             if entry is not None:
                 entry.kind = "weight"
-        pairs = [(handle_token(s), gradient_tokens(g)) for s, g in zip(sources, gradients, strict=True) if handle_token(s)]
+        pairs = [
+            (handle_token(s), gradient_tokens(g)) for s, g in zip(sources, gradients, strict=True) if handle_token(s)
+        ]
         found = [(a._id, g) for a, g in zip(activations, extra, strict=True) if hasattr(g, "_id")]
         if graph is None:
             self.recording.builder.gradient_end(GradientEnd(pairs, [(a, g._id) for a, g in found]))
@@ -74,21 +80,27 @@ class Passes:
 
     def _tap_result(self, tensor: Any, program: Any) -> None:
         """Gradients are tapped even where the op that made them was not (a result of an inner function)."""
-        maker = program.makers.get(tensor._id)
-        if maker is None and tensor.op.type not in ("Placeholder",) and not program.is_alias(tensor._id):
+        if tensor.op.type != "Placeholder" and not program.is_tapped(tensor._id):
             with self.recording.quiet():
                 tag = self.recording.taps.emit(tensor)
-            item = GraphOp("Gradient", Code(), [], [tensor._id], [tag], [None])
+            item = GraphOp("Gradient", Code(), [tensor._id], [tensor._id], [tag], [None])
             program.items.append(item)
             program.makers[tensor._id] = item
 
     @safe
     def backpropagated(self, op: Any, gradients: Sequence[Any], graph: Any) -> None:
         """The backward graph of a compiled function gets the gradients of a forward op's outputs."""
+        if type(graph).__name__ == "_WhileBodyGradFuncGraph":
+            return  # no taps in there, see Tracing
         forward, program = self.recording.programs.of(op.graph), self.recording.programs.of(graph)
         for output, gradient in zip(op.outputs, gradients, strict=False):
             maker = forward.makers.get(output._id)
-            if maker is None or not maker.boundary or output._id not in forward.dependent or not hasattr(gradient, "_id"):
+            if (
+                maker is None
+                or not maker.boundary
+                or output._id not in forward.dependent
+                or not hasattr(gradient, "_id")
+            ):
                 continue
             self._tap_result(gradient, program)
             program.items.append(GraphBackpropagated(op.graph, output._id, gradient._id))
@@ -115,7 +127,6 @@ class Passes:
             self.recording.builder.add(event)
         else:
             self.recording.programs.of(graph).items.append(GraphApply(info, pairs, *tags))
-
 
     @safe
     def optimizer_variables(self, optimizer: Any) -> None:

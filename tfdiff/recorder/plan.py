@@ -66,7 +66,10 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
             planned.plan.weights[pair.b] = convert(value, pair)
             shared += 1
     paired = {pair.b for pair in pairs}
-    count = {side: sum(v.kind in _KINDS for v in trace.variables.values()) for side, trace in (("a", reference), ("b", scout))}
+    count = {
+        side: sum(v.kind in _KINDS for v in trace.variables.values())
+        for side, trace in (("a", reference), ("b", scout))
+    }
     planned.shared["weights"] = {"shared": shared, **count}
     for variable in scout.variables.values():
         if apply and variable.kind in _KINDS and variable.index not in paired:
@@ -93,13 +96,12 @@ def batch_of(block: Block, *, fed: bool) -> list[Observation]:
 def feed_key(observation: Observation) -> FeedKey:
     """What tells an input of a step from the others, also in another run of the same script."""
     site = observation.site
-    return (site.op, site.called, site.attrs.get("feed", 0), site.attrs.get("taped", False), site.output)
+    made = site.attrs.get("made", site.called)  # an array becomes a tensor on one line and may be used on another
+    return (site.op, made, site.attrs.get("feed", 0), site.attrs.get("taped", False), site.output)
 
 
 def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
-    planned.plan.inputs = {
-        k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)
-    }
+    planned.plan.inputs = {k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)}
     a_steps = [_parts(reference.step(k), indices) for k, indices in planned.plan.inputs.items() if indices]
     b_steps = [_by_key(scout.step(k)) for k in range(scout.steps)]
     keys = next((list(step) for step in b_steps if step), [])
@@ -113,10 +115,20 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     found = _rules(a_parts, [[parts[i] for i in chosen] for parts in b_parts])
     rules = None if found is None else [found[chosen.index(i)] for i in first]
     if rules is None or any(rule is None for rule in rules):
-        missing = ", ".join(f"{k[1]} output {k[-1]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None)
+        missing = ", ".join(
+            f"{k[1]} output {k[-1]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None
+        )
         planned.not_shared.append(("batches", f"cannot tell which part of the reference's batch this is: {missing}"))
         return
     planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
+    planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
+
+
+def _holds_all(a_parts: list[list[Array]], b_parts: list[list[Array]], scout: Trace) -> bool:
+    """Whether b has all of a's rows itself: then sharing only means another order."""
+    wanted = np.concatenate([row_signatures(parts) for parts in a_parts])
+    own = [row_signatures(parts) for parts in b_parts] + [signatures for _, signatures in scout.row_sources]
+    return bool(np.isin(wanted, np.concatenate(own)).all())
 
 
 def _first_alike(steps: list[list[Array]]) -> list[int]:
@@ -176,7 +188,9 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
     planned.plan.draws = dict(draws)
     for key in sorted(unpaired, key=str):
         what = f"noise of {key[3] or key[1] or key[0]} ({key[2]})"
-        planned.not_shared.append((what, f"the reference has no counterpart for {unpaired[key]} of its {len(draws[key])} draws"))
+        planned.not_shared.append(
+            (what, f"the reference has no counterpart for {unpaired[key]} of its {len(draws[key])} draws")
+        )
     planned.shared["noise"] = not unpaired
 
 

@@ -1,7 +1,7 @@
 """One recording: the state that all hooks share, when it starts and when it stops.
 
-The hooks (`tf_hooks`, `keras_hooks`) only translate; `eager`, `tracing`, `calls` and `passes` turn what they report into
-events for the `StepBuilder`.
+The hooks (`tf_hooks`, `keras_hooks`) only translate; `eager`, `tracing`, `calls` and `passes` turn what they report
+into events for the `StepBuilder`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ class Recording:
         self.failed = f"tfdiff failed: {type(error).__name__}: {error}"
         self.output.done = True
         self.output.stops = False
-        print(f"tfdiff: recording stopped after {self.output.steps} steps, the script goes on; {self.failed}", file=sys.stderr)
+        print(
+            f"tfdiff: recording stopped after {self.output.steps} steps, the script goes on; {self.failed}",
+            file=sys.stderr,
+        )
 
     def start(self) -> None:
         """The first training step is about to begin: note the initial values, or write the reference's over them."""
@@ -143,10 +146,6 @@ class Recording:
             if token is None:
                 continue
             graph = getattr(tensor, "graph", None) if not hasattr(tensor, "numpy") else None
-            maker: Any
-            if graph is not None:
-                maker = self.programs.of(graph).makers.get(token)
-            else:
-                maker = self.builder.maker(token)
+            maker: Any = self.builder.maker(token) if graph is None else self.programs.of(graph).makers.get(token)
             if maker is not None:
                 maker.boundary = True

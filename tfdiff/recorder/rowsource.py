@@ -1,4 +1,4 @@
-"""Whole arrays that feed a run, where they can be seen: arrays into `fit`, `from_tensor_slices`, the base of a NumPy slice.
+"""Whole arrays that feed a run, where they can be seen: arrays into `fit`, `from_tensor_slices`, bases of NumPy slices.
 
 Kept as hashes of rows, so that a batch can be found in them: in order, shuffled, or with rows left out.
 """
@@ -45,9 +45,19 @@ class RowSources:
     def slice(self, view: Array, place: str | None) -> None:
         """A NumPy slice that became a tensor: its base is the whole array, if it has the same rows."""
         base = view.base
-        if not isinstance(base, np.ndarray) or not base.ndim or not view.ndim or len(base) <= len(view) or not len(view):
+        if (
+            not isinstance(base, np.ndarray)
+            or not base.ndim
+            or not view.ndim
+            or len(base) <= len(view)
+            or not len(view)
+        ):
             return
-        if base.dtype != view.dtype or base.size // len(base) != view.size // len(view) or base.dtype.kind not in "biuf":
+        if (
+            base.dtype != view.dtype
+            or base.size // len(base) != view.size // len(view)
+            or base.dtype.kind not in "biuf"
+        ):
             return
         source = self._sources.setdefault(("array slices", None, len(base)), _Source("array slices", place))
         if not any(part is base for part in source.parts) and base.nbytes <= _MOST_BYTES:

@@ -87,4 +87,3 @@ def _show(error: BaseException) -> None:
 def _is_ours(trace: TracebackType, ours: str) -> bool:
     name = trace.tb_frame.f_code.co_filename
     return os.path.realpath(name).startswith(ours) or name.startswith("<frozen runpy")
-

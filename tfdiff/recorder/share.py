@@ -1,6 +1,6 @@
 """An equal start: the reference's weights, batches and noise in the place of the run's own.
 
-What to write where is planned beforehand (`plan.py`) from a scouting run of the same script; here it is only carried out.
+What to write where is planned beforehand (`plan.py`) from a scouting run of the same script; here it is carried out.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 FeedKey = tuple[Any, ...]
-"""(op type or "Leaf", line, occurrence of the line in the step, whether a tape was open, output): evaluation often runs the
-same lines, but outside a tape."""
+"""(op type or "Leaf", line, occurrence of the line in the step, whether a tape was open, output): evaluation often runs
+the same lines, but outside a tape."""
 NoiseKey = tuple[Any, ...]
 """(op type, layer, line, API call)."""
 
@@ -151,7 +151,12 @@ class Share:
 def _record(entry: Entry, value: Array) -> Record:
     described = entry.describe()
     site = Site(
-        _INITIAL_SITES + entry.index, "weight" if entry.trainable else "state", "init", "", layer=described.layer, source=entry.source,
+        _INITIAL_SITES + entry.index,
+        "weight" if entry.trainable else "state",
+        "init",
+        "",
+        layer=described.layer,
+        source=entry.source,
         variable=entry.index,
     )
     return Record(site, np.asarray(value))

@@ -94,7 +94,7 @@ class StepBuilder:
 
     def alias(self, token: Token, of: Token) -> None:
         """`token` carries the same value as `of`."""
-        if token != of and of != UNKNOWN:
+        if of not in (token, UNKNOWN):
             self._aliases[token] = of
 
     def resolve(self, token: Token) -> Token:
@@ -150,7 +150,7 @@ class StepBuilder:
             self._untaped = 0
 
     def activations(self) -> list[tuple[Token, Any]]:
-        """Tensors of this step's forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
+        """Tensors of this forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
         found = []
         for event in self.segment:
             if not (event.boundary and event.taped) or event.type == READ_OP or event.type in RANDOM_OPS:
@@ -217,7 +217,7 @@ class StepBuilder:
         self._pending = []
 
     def finish(self, after: list[OpEvent] | None = None) -> None:
-        """Close the pending steps: `after` is what ran since the last gradient call and is not the next forward pass."""
+        """Close the pending steps; `after`: what ran since the last gradient call and is not the next forward pass."""
         if not self._pending:
             return
         ops = list(self.segment) if after is None else after
@@ -243,15 +243,17 @@ class StepBuilder:
         made = {token for op in forward for token in op.outputs}
         found = []
         for op in self.segment:
-            if not is_update(op.type) or len(op.inputs) < 2 or not self._variables.is_state(op.inputs[0]):  # noqa: PLR2004
+            if not is_update(op.type) or len(op.inputs) < 2 or not self._variables.is_state(op.inputs[0]):
                 continue
             feeding = self._ancestors(op.inputs[1:], self.segment)
-            if any(id_ in made for source in feeding for id_ in source.outputs) or any(t in made for t in op.inputs[1:]):
+            if any(id_ in made for source in feeding for id_ in source.outputs) or any(
+                t in made for t in op.inputs[1:]
+            ):
                 found.append(op)
         return found
 
     def _update_ops(self, pending: Pending, ops: list[OpEvent], *, alone: bool) -> list[OpEvent]:
-        """The assigns that belong to this step and everything their values were computed from since the gradient call."""
+        """The assigns of this step and everything their values were computed from since the gradient call."""
         handles = {handle for handle, _ in pending.end.gradients} if pending.end else set()
         results = {t for _, g in (pending.end.gradients if pending.end else []) for t in _tokens(g)}
         derived = set(results)
@@ -287,7 +289,7 @@ class StepBuilder:
         recent = {id(op) for op in self._previous} | {id(op) for op in self.segment}
         self._makers = {token: op for token, op in self._makers.items() if id(op) in recent}
         self._dependent &= set(self._makers)
-        if len(self._aliases) > 200_000:  # noqa: PLR2004 - aliases are small, but a long run makes many
+        if len(self._aliases) > 200_000:
             self._aliases = {t: o for t, o in self._aliases.items() if self.resolve(o) in self._makers}
         self._untaped = 0
 

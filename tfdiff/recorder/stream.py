@@ -1,7 +1,7 @@
 """The events of a run, in order of execution: what eager ops and executed graphs are both translated into.
 
-A token names a tensor of the run: TensorFlow's own id in eager code, a fresh number for each tensor of each execution of a
-graph. Values are kept as they come (EagerTensor or array) and turned into NumPy arrays only for what a step records.
+A token names a tensor of the run: TensorFlow's own id in eager code, a fresh number for each tensor of each execution
+of a graph. Values are kept as they come (EagerTensor or array) and turned into arrays only for what a step records.
 """
 
 from __future__ import annotations
@@ -124,17 +124,26 @@ NEXT_OPS = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
 ALIAS_OPS = frozenset({"Identity", "IdentityN", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
 READ_OP = "ReadVariableOp"
 CONTROL_OPS = frozenset(
-    {"If", "StatelessIf", "Case", "StatelessCase", "While", "StatelessWhile", "PartitionedCall", "StatefulPartitionedCall"}
+    {
+        "If",
+        "StatelessIf",
+        "Case",
+        "StatelessCase",
+        "While",
+        "StatelessWhile",
+        "PartitionedCall",
+        "StatefulPartitionedCall",
+    }
 )
-SKIPPED_OPS = frozenset(
-    {"Placeholder", "PlaceholderWithDefault", "NoOp", "VarHandleOp", "Assert", "_Arg", "_Retval"}
-)
+SKIPPED_OPS = frozenset({"Placeholder", "PlaceholderWithDefault", "NoOp", "VarHandleOp", "Assert", "_Arg", "_Retval"})
 """Ops without a value of their own to record."""
 
 
 def is_update(op_type: str) -> bool:
     """Whether the op writes its first argument, a variable."""
-    return op_type in ASSIGN_OPS or op_type in SCATTER_OPS or op_type.startswith(("ResourceApply", "ResourceSparseApply"))
+    return (
+        op_type in ASSIGN_OPS or op_type in SCATTER_OPS or op_type.startswith(("ResourceApply", "ResourceSparseApply"))
+    )
 
 
 def to_array(value: Any) -> np.ndarray[Any, Any] | None:

@@ -1,7 +1,7 @@
 """Taps: how tensors leave a compiled graph (FIFO queues that the host drains) and how values get in (host functions).
 
-One queue per dtype, each element a tag and a tensor. Enqueueing hangs on the side of the user's graph: no consumer of the
-tapped tensor sees another op than before.
+One queue per dtype, each element a tag and a tensor. Enqueueing hangs on the side of the user's graph: no consumer of
+the tapped tensor sees another op than before.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Taps:
         return self._tag
 
     def keep(self, graph: Any) -> None:
-        """Make the taps of a finished graph run: one without automatic control dependencies (backward) would drop them."""
+        """Make the taps of a finished graph run: where nothing else does (backward graphs) they would be dropped."""
         known = {id(operation) for operation in graph.control_outputs}
         missing = [op for op in self._operations.get(id(graph), []) if id(op) not in known and op.graph is graph]
         graph.control_outputs.extend(missing)

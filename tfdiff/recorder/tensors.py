@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
 
 def is_numeric(tensor: Any) -> bool:
+    """Whether the tensor holds numbers or booleans."""
     dtype = getattr(tensor, "dtype", None)
-    return dtype is not None and (getattr(dtype, "is_floating", False) or getattr(dtype, "is_integer", False) or getattr(dtype, "is_bool", False))
+    return dtype is not None and (
+        getattr(dtype, "is_floating", False) or getattr(dtype, "is_integer", False) or getattr(dtype, "is_bool", False)
+    )
 
 
 def static_value(op_type: str, tensor: Any) -> Any:
+    """The array of a traced constant, None for anything else."""
     if op_type != "Const" or not is_numeric(tensor):
         return None
     from tensorflow.python.framework import tensor_util
@@ -24,17 +28,20 @@ def static_value(op_type: str, tensor: Any) -> Any:
 
 
 def depends_on_variable(op_type: str, inputs: Sequence[Any], program: Any) -> bool:
+    """Whether a traced op computes from a variable, directly or not; batches and draws do not."""
     if op_type in NEXT_OPS or op_type in RANDOM_OPS:
         return False
     return any(t.dtype.name == "resource" or t._id in program.dependent for t in inputs)
 
 
 def handle_token(variable: Any) -> Token:
+    """The token of a variable's handle, 0 for what has none."""
     handle = getattr(variable, "handle", None)
     return int(getattr(handle, "_id", 0)) if handle is not None else 0
 
 
 def gradient_tokens(gradient: Any) -> Token | Slices | None:
+    """The token of a gradient, or those of the two parts of a sparse one."""
     if gradient is None:
         return None
     if hasattr(gradient, "indices") and hasattr(gradient, "values"):
@@ -43,6 +50,7 @@ def gradient_tokens(gradient: Any) -> Token | Slices | None:
 
 
 def tensors_of(gradient: Any) -> list[Any]:
+    """The tensors a gradient is made of."""
     if gradient is None:
         return []
     return [gradient.values, gradient.indices] if hasattr(gradient, "indices") else [gradient]

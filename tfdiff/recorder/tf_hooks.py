@@ -1,4 +1,4 @@
-"""Every touch of TensorFlow's private parts, in one place; `tests/recorder/test_tensorflow_relied_on.py` says what is relied on.
+"""Every touch of TensorFlow's private parts; `tests/recorder/test_tensorflow_relied_on.py` says what is relied on.
 
 The hooks only translate into calls of `Recording`.
 """
@@ -56,9 +56,8 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
     from tensorflow.python.framework import op_callbacks
 
     recording = parts.recording
-    def callback(
-        op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None
-    ) -> Any:
+
+    def callback(op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> Any:
         if not recording.active:
             return None
         kind = op_type.decode() if isinstance(op_type, bytes) else op_type
@@ -81,9 +80,11 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
     from tensorflow.python.framework import ops
 
     recording = parts.recording
+
     def make_named(original: Callable[..., Any]) -> Callable[..., Any]:
         def from_func_graph(name: Any, graph: Any, *args: Any, **kwargs: Any) -> Any:
             if not recording.output.done:
+                recording.close_call()  # before a backward graph asks which tensors are boundaries
                 recording.taps.keep(graph)
                 recording.programs.name(name.decode() if isinstance(name, bytes) else name, graph)
             return original(name, graph, *args, **kwargs)
@@ -115,6 +116,7 @@ def _hook_tapes(parts: Parts, patches: Patches) -> None:
     from tensorflow.python.framework import ops
 
     recording = parts.recording
+
     def make_push(original: Callable[..., Any]) -> Callable[..., Any]:
         def _push_tape(self: Any) -> None:
             if recording.active:
@@ -199,7 +201,9 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
             if not recording.output.done:
                 call = recording.frames.here()
                 with recording.quiet():
-                    entry = recording.variables.register(self, recording.context.layer, recording.context.code(call).source)
+                    entry = recording.variables.register(
+                        self, recording.context.layer, recording.context.code(call).source
+                    )
                 if entry is not None:
                     recording.late_variable(entry, self)
 
@@ -215,6 +219,7 @@ def _hook_arrays(parts: Parts, patches: Patches) -> None:
     from tensorflow.python.framework import constant_op
 
     recording = parts.recording
+
     def make_convert(original: Callable[..., Any]) -> Callable[..., Any]:
         def convert_to_eager_tensor(value: Any, ctx: Any, dtype: Any = None) -> Any:
             if not (isinstance(value, np.ndarray) and value.ndim and recording.active):
@@ -231,8 +236,8 @@ def _hook_arrays(parts: Parts, patches: Patches) -> None:
 
     def make_execute(original: Callable[..., Any]) -> Callable[..., Any]:
         def TFE_Py_FastPathExecute(ctx: Any, op_name: Any, name: Any, *args: Any) -> Any:  # noqa: N802 - its name
-            if recording.active and op_name not in ALIAS_OPS and any(isinstance(a, np.ndarray) for a in args):
-                args = tuple(_argument(parts, a) if isinstance(a, np.ndarray) and a.ndim else a for a in args)
+            if recording.active and op_name not in ALIAS_OPS:
+                args = tuple(_argument(parts, argument) for argument in args)
             return original(ctx, op_name, name, *args)
 
         return TFE_Py_FastPathExecute
@@ -252,9 +257,24 @@ def _hook_arrays(parts: Parts, patches: Patches) -> None:
     patches.wrap(dataset_ops.DatasetV2, "from_tensor_slices", make_slices)
 
 
-def _argument(parts: Parts, array: np.ndarray[Any, Any]) -> Any:
-    replaced = parts.eager.op_argument(array)
-    return array if replaced is None else replaced
+def _argument(parts: Parts, argument: Any) -> Any:
+    """What to hand to an op instead of this argument.
+
+    A variable is read by TensorFlow's C++ code without any callback: read it here, so that the read is seen.
+    """
+    from tensorflow.python.framework import ops
+    from tensorflow.python.ops import resource_variable_ops
+
+    if isinstance(argument, np.ndarray) and argument.ndim:
+        replaced = parts.eager.op_argument(argument)
+        return argument if replaced is None else replaced
+    if isinstance(argument, resource_variable_ops.BaseResourceVariable):
+        return ops.convert_to_tensor(argument)
+    if type(argument) in (list, tuple) and any(
+        isinstance(a, resource_variable_ops.BaseResourceVariable) for a in argument
+    ):
+        return [_argument(parts, a) for a in argument]
+    return argument
 
 
 def _leaves(leaves: Sequence[Any]) -> list[Any]:

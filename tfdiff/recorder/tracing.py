@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tfdiff.recorder.recording import Recording
 
 
-
 class Tracing:
     """Notes traced ops in the programs of their graphs, and taps them."""
 
@@ -37,11 +36,9 @@ class Tracing:
         self._dataset_graphs: dict[int, bool] = {}
 
     @safe
-    def op(
-        self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any
-    ) -> Any:
+    def op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any) -> Any:
         """An op was added to a graph; a returned list replaces its outputs."""
-        if op_type in SKIPPED_OPS or self._is_dataset_graph(graph):
+        if op_type in SKIPPED_OPS or self._is_dataset_graph(graph) or self._is_closed(graph):
             return None
         program = self.recording.programs.of(graph)
         ids = [t._id for t in inputs]
@@ -75,7 +72,13 @@ class Tracing:
             own_tags, replaced = self._override(op_type, code, outputs)
         tensors = replaced or outputs
         item = GraphOp(
-            op_type, code, [t._id for t in inputs], [t._id for t in tensors], [], [], attributes.useful(attrs),
+            op_type,
+            code,
+            [t._id for t in inputs],
+            [t._id for t in tensors],
+            [],
+            [],
+            attributes.useful(attrs),
             own_tags=own_tags,
         )
         if op_type in NEXT_OPS:
@@ -93,7 +96,9 @@ class Tracing:
             item.after_tag = self._tap_after(inputs[0])
         return item, replaced
 
-    def _override(self, op_type: str, code: Code, outputs: list[Any]) -> tuple[list[int | None] | None, list[Any] | None]:
+    def _override(
+        self, op_type: str, code: Code, outputs: list[Any]
+    ) -> tuple[list[int | None] | None, list[Any] | None]:
         """Let the host decide the values of a random op or of a batch."""
         if not self.recording.share.active:
             return None, None
@@ -102,7 +107,11 @@ class Tracing:
         for index, tensor in enumerate(outputs):
             tags.append(None)
             key = (op_type, code.layer, code.called, code.api)
-            wanted = self.recording.share.wants_noise(key) if op_type in RANDOM_OPS else self.recording.share.wants_feed(op_type, code.called)
+            wanted = (
+                self.recording.share.wants_noise(key)
+                if op_type in RANDOM_OPS
+                else self.recording.share.wants_feed(op_type, code.called)
+            )
             if not wanted or not is_numeric(tensor):
                 continue
             if op_type in NEXT_OPS:
@@ -120,7 +129,9 @@ class Tracing:
             if op_type in RANDOM_OPS:
                 found = self.recording.share.noise((op_type, code.layer, code.called, code.api), own)
             else:
-                found = self.recording.share.feed((op_type, code.called, 0, taped, index), own, self.recording.builder.begun)
+                found = self.recording.share.feed(
+                    (op_type, code.called, 0, taped, index), own, self.recording.builder.begun
+                )
             return own if found is None else found
 
         return value
@@ -143,6 +154,21 @@ class Tracing:
             return None
         return gen_resource_variable_ops.read_variable_op(handle, data.shape_and_type[0].dtype)
 
+    def _is_closed(self, graph: Any) -> bool:
+        """Parts of while loops that take no resources (our queues) from outside."""
+        while graph is not None:
+            kind = type(graph).__name__
+            if kind == "WhileCondFuncGraph":
+                return True  # a comparison of loop counters, nothing to see
+            if kind == "_WhileBodyGradFuncGraph":
+                why = (
+                    "TensorFlow lets no tap into the gradient of a loop's body; what comes out of the loop is recorded"
+                )
+                self.recording.output.not_recorded("gradients inside while loops", why)
+                return True
+            graph = getattr(graph, "outer_graph", None)
+        return False
+
     def _is_dataset_graph(self, graph: Any) -> bool:
         """Functions of tf.data run in its own threads and may not be tapped."""
         known = self._dataset_graphs.get(id(graph))
@@ -150,7 +176,6 @@ class Tracing:
             known = self._dataset_graphs[id(graph)] = attributes.under_dataset()
             self.recording.programs.of(graph)  # keeps the graph, and so its id, alive
         return known
-
 
     @safe
     def call(self, name: str, arguments: Sequence[Any], results: Sequence[Any], graph: Any) -> None:

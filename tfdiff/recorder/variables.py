@@ -36,9 +36,7 @@ class Entry:
         keras = self.keras() if self.keras is not None else None
         name = str(getattr(keras, "path", None) or self.name)
         layer = name.rpartition("/")[0] if keras is not None and "/" in name else self.layer
-        return Variable(
-            self.index, name, self.shape, self.dtype, self.trainable, self.kind, layer or None, self.source
-        )
+        return Variable(self.index, name, self.shape, self.dtype, self.trainable, self.kind, layer or None, self.source)
 
 
 class Variables:
@@ -56,10 +54,18 @@ class Variables:
             return None
         if handle._id in self._handles:  # what an assign returns: another object for the same variable
             return None
-        shape = tuple(int(n) if n is not None else -1 for n in variable.shape) if variable.shape.rank is not None else ()
+        shape = (
+            tuple(int(n) if n is not None else -1 for n in variable.shape) if variable.shape.rank is not None else ()
+        )
         entry = Entry(
-            len(self.entries), weakref.ref(variable), str(variable.name).removesuffix(":0"), shape,
-            variable.dtype.name, bool(variable.trainable), layer, source,
+            len(self.entries),
+            weakref.ref(variable),
+            str(variable.name).removesuffix(":0"),
+            shape,
+            variable.dtype.name,
+            bool(variable.trainable),
+            layer,
+            source,
         )
         if not entry.dtype.startswith(("float", "bfloat")):
             entry.kind = "seed" if "seed_generator" in entry.name else "other"

@@ -41,6 +41,12 @@ def yes_no(value: object) -> str:
 
 
 def sharing(weights: dict[str, int], shared: dict[str, Any]) -> str:
-    """Return `weights 8 of 8, batches yes, noise yes`; the second number is how many b has."""
-    parts = ", ".join(f"{name} {yes_no(shared.get(name, False))}" for name in ("batches", "noise"))
-    return f"weights {weights['shared']:,} of {weights['b']:,}, {parts}"
+    """Return `weights 8 of 8, batches yes, noise yes`; the second number is how many b has.
+
+    Where b has not all of a's rows itself, its batches are said to hold a's values.
+    """
+    batches = yes_no(shared.get("batches", False))
+    if batches == "yes" and shared.get("batches_from") == "values of a":
+        batches = "yes (a's values: b has other rows)"
+    noise = yes_no(shared.get("noise", False))
+    return f"weights {weights['shared']:,} of {weights['b']:,}, batches {batches}, noise {noise}"

@@ -13,9 +13,10 @@ import numpy as np
 from tfdiff.model import Observation, Site, StepInfo
 from tfdiff.trace.codec import build, from_json
 from tfdiff.trace.guard import damage, dataset, descend, read
-from tfdiff.trace.pack import decode
+from tfdiff.trace.pack import decode, is_small
 from tfdiff.trace.records import NotStoredError
 from tfdiff.trace.schema import BUCKETS, INDEX_DTYPE, SCHEMA, STORED_AS, TREES, block_path
+from tfdiff.trace.sketch import numbers, sketches
 from tfdiff.trace.stats import all_stats
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 _BYTES = np.dtype("u1")
 _COUNTS = np.dtype("<u8")
 _MOST_DIMENSIONS = 32
-_LITTLE = 1 << 22
+_LEAD = 1 << 20
+"""Bytes at the beginning of the data that are kept: small arrays lie there."""
+_KEPT_SKETCHES = 1 << 21
+"""Bytes of sketches that stay with a block nobody looked at for a while."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Part:
 
     def __init__(self, source: Source, tree: str, number: int) -> None:
         self._source = source
-        self._data: h5py.Dataset | npt.NDArray[np.uint8] | None = None
+        self._data: h5py.Dataset | None = None
+        self._lead = np.zeros(0, np.uint8)
         self.what = f"block {number} of {tree}"
         with damage(source.path, self.what):
             if not source.file:
@@ -72,9 +77,9 @@ class Part:
             return self._part("lists", np.dtype("<i8"), None)
 
     def sketches(self) -> npt.NDArray[np.float32]:
-        """float32[n, 256]."""
+        """The numbers of the sketches, one behind the other."""
         with damage(self._source.path, self.what):
-            return self._part("sketches", np.dtype("<f4"), (self.rows, BUCKETS))
+            return self._part("sketches", np.dtype("<f4"), None)
 
     def data(self, offset: int, nbytes: int, crc: int) -> npt.NDArray[np.uint8]:
         """A stretch of the data that has this checksum."""
@@ -83,19 +88,21 @@ class Part:
                 self._data = self._open_data()
             if offset + nbytes > self._nbytes:
                 raise ValueError("an array outside its data")
-            found: npt.NDArray[np.uint8] = np.array(self._data[offset : offset + nbytes])
+            inside = offset + nbytes <= self._lead.size
+            found: npt.NDArray[np.uint8] = np.array((self._lead if inside else self._data)[offset : offset + nbytes])
             if zlib.crc32(found.data) != crc:
                 raise ValueError("checksum of an array")
             return found
 
-    def _open_data(self) -> h5py.Dataset | npt.NDArray[np.uint8]:
-        """The data, read at once when it is little: thousands of small arrays then cost one read."""
+    def _open_data(self) -> h5py.Dataset:
+        """The data; its beginning is read at once: thousands of small arrays then cost one read."""
         if not self._group:
             raise ValueError("the trace was closed")
         stored = dataset(self._group, "data", _BYTES, self._source.limit)
         if stored.shape != (self._nbytes,):
             raise ValueError("data has another length")
-        return stored if self._nbytes > _LITTLE else stored[...]
+        self._lead = np.asarray(stored[: min(self._nbytes, _LEAD)])
+        return stored
 
     def _part(self, name: str, dtype: np.dtype[Any], shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
         if not self._group:
@@ -141,12 +148,36 @@ class Block:
             raise NotStoredError(
                 f"{place}: expected the whole tensor, found statistics and sketch only; record it with --detail ops"
             )
-        number = bisect_right(self._starts, observation.index) - 1
-        part = self._parts[number]
-        row = self._indices[number][observation.index - self._starts[number]]
-        data = part.data(int(row["offset"]), int(row["nbytes"]), int(row["crc32"]))
-        with damage(self._path, part.what):
+        data = self.raw(index)
+        with damage(self._path, f"{observation.site.name} of step {self.info.index}"):
             return decode(data, observation.dtype, observation.shape)
+
+    def raw(self, index: int) -> npt.NDArray[np.uint8]:
+        """The bytes of a stored tensor as they lie in the file; TraceError on damage."""
+        part, row = self._row(index)
+        return part.data(int(row["offset"]), int(row["nbytes"]), int(row["crc32"]))
+
+    def nbytes(self, index: int) -> int:
+        """Length of a stored tensor in the file, 0 of one that is not stored."""
+        return int(self._row(index)[1]["nbytes"])
+
+    def written_sketches(self) -> list[npt.NDArray[np.float32] | None]:
+        """What the file has of each sketch; None where it is made from the array. `sketches` checks that it fits."""
+        found: list[npt.NDArray[np.float32] | None] = []
+        for part, index in zip(self._parts, self._indices, strict=True):
+            sums = part.sketches()
+            for start in index["sketch"].tolist():
+                found.append(None if start < 0 else sums[start : start + self._count(len(found))])
+        return found
+
+    def _row(self, index: int) -> tuple[Part, npt.NDArray[np.void]]:
+        number = bisect_right(self._starts, index) - 1
+        return self._parts[number], self._indices[number][index - self._starts[number]]
+
+    def _count(self, index: int) -> int:
+        """How many numbers a written sketch has."""
+        seen = self.observations[index]
+        return min(numbers(seen.size, seen.dtype), BUCKETS)
 
     def sketch(self, index: int) -> npt.NDArray[np.float32]:
         """float32[256] of one observation."""
@@ -155,11 +186,42 @@ class Block:
 
     def sketches(self) -> npt.NDArray[np.float32]:
         """float32[n, 256], read once."""
-        if self._sketches is None:
-            empty = np.zeros((0, BUCKETS), np.float32)
-            self._sketches = np.concatenate([empty, *(part.sketches() for part in self._parts)])
-            self._sketches.flags.writeable = False
-        return self._sketches
+        found = self._sketches
+        if found is None:
+            found = np.zeros((len(self.observations), BUCKETS), np.float32)
+            for number, part in enumerate(self._parts):
+                with damage(self._path, part.what):
+                    self._read_sketches(number, found)
+            found.flags.writeable = False
+            self._sketches = found
+        return found
+
+    def rest(self) -> None:
+        """Lets go of what is large; it is read again when it is asked for."""
+        if self._sketches is not None and self._sketches.nbytes > _KEPT_SKETCHES:
+            self._sketches = None
+
+    def _read_sketches(self, number: int, found: npt.NDArray[np.float32]) -> None:
+        """The sketches of a part into their rows; ValueError where the index asks for more than there is."""
+        sums = self._parts[number].sketches()
+        starts = self._indices[number]["sketch"].astype(np.int64)
+        mine = self.observations[self._starts[number] : self._starts[number] + len(starts)]
+        counts = np.array([self._count(seen.index) for seen in mine], np.int64)
+        small = np.array([is_small(seen.size, seen.dtype) for seen in mine], bool)
+        made = starts < 0
+        stored = np.array([seen.stored for seen in mine], bool)
+        if (made & ~(small & stored)).any():
+            raise ValueError("a sketch that is nowhere")
+        if (starts + np.where(made, 0, counts) > sums.size).any():
+            raise ValueError("a sketch beyond the numbers there are")
+        rows = np.flatnonzero(~small)
+        found[rows + self._starts[number]] = sums[starts[rows, None] + np.arange(BUCKETS)]
+        few = np.flatnonzero(small)
+        lines = [
+            self.array(mine[row].index) if made[row] else sums[starts[row] : starts[row] + counts[row]]
+            for row in few.tolist()
+        ]
+        found[few + self._starts[number]] = sketches(lines)
 
 
 def read_counted(group: h5py.Group, name: str, count: int, limit: int) -> list[int]:

@@ -98,7 +98,10 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        # What has its default is left out: most fields of most sites.
+        defaults = _defaults(type(value))
+        found = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {name: _plain(item) for name, item in found if name not in defaults or not _same(item, defaults[name])}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -108,6 +111,20 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return str(value)
+
+
+@cache
+def _defaults(kind: Any) -> dict[str, Any]:
+    """Fields with a default; a factory's is what it makes."""
+    missing = dataclasses.MISSING
+    fields = dataclasses.fields(kind)
+    found = {field.name: field.default for field in fields if field.default is not missing}
+    return found | {field.name: field.default_factory() for field in fields if field.default_factory is not missing}
+
+
+def _same(value: Any, default: Any) -> bool:
+    """Whether the value is its default, not only equal to it (1 is no True)."""
+    return type(value) is type(default) and bool(value == default)
 
 
 def _cleaned(value: Any) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.errors import TraceError
 from tfdiff.trace.schema import ALIGNMENT, BUCKETS, INDEX_DTYPE, STORED_AS
-from tfdiff.trace.sketch import sketches
+from tfdiff.trace.sketch import exact, numbers, sketches
 from tfdiff.trace.stats import STATS_DTYPE, table
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tfdiff.trace.records import Record
 
 _PIECE = 1 << 24
+_MADE = -1
+"""Begin of a sketch that is made from the stored array."""
 
 
 @dataclass(frozen=True)
@@ -36,53 +38,109 @@ class Packed:
     """Length of the data, padding included."""
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """One row of a block on its way into it."""
+
+    site: int
+    dtype: str
+    shape: tuple[int, ...]
+    inputs: tuple[int, ...]
+    of: int
+    """Index of the activation, -1 for none."""
+    data: npt.NDArray[np.uint8] | None
+    """The array as it is stored; None: statistics and sketch only."""
+    sketch: npt.NDArray[np.float32] | None
+    """What is written of the sketch; None: it is made from the array."""
+
+
+@dataclass
+class _Once:
+    """Arrays one behind the other, equal ones once: a gradient and what the optimizer got of it are one."""
+
+    alignment: int
+    spans: list[tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    end: int = 0
+    _known: dict[tuple[int, int], list[tuple[int, npt.NDArray[np.uint8]]]] = field(default_factory=dict)
+
+    def place(self, line: npt.NDArray[np.uint8]) -> tuple[int, int]:
+        """(offset, CRC-32) of these bytes."""
+        crc = zlib.crc32(line.data)
+        alike = self._known.setdefault((line.size, crc), [])
+        for offset, other in alike:
+            if other is line or np.array_equal(other, line):
+                return offset, crc
+        offset = self.end
+        alike.append((offset, line))
+        self.spans.append((offset, line))
+        self.end += -(-line.size // self.alignment) * self.alignment
+        return offset, crc
+
+
 def bare(data: npt.NDArray[np.uint8] | None) -> Packed:
     """A block without observations."""
     spans = () if data is None else ((0, data),)
-    empty = np.zeros((0, BUCKETS), np.float32)
+    empty = np.zeros(0, "<f4")
     return Packed(np.zeros(0, INDEX_DTYPE), np.zeros(0, np.int64), empty, spans, 0 if data is None else data.size)
 
 
 def pack(records: Sequence[Record]) -> Packed:
     """The parts for these records; raises TraceError for a dtype that a trace cannot hold."""
-    encoded = [encode(record.value) for record in records]
-    seen = [_numeric(record.value) for record in records]
-    index = np.zeros(len(records), INDEX_DTYPE)
-    measured = table(seen)
-    for name in STATS_DTYPE.names or ():
-        index[name] = measured[name]
-    lists: list[int] = []
-    spans = []
-    offset = 0
-    placed: dict[int, tuple[int, int, int]] = {}  # one tensor in several roles (gradient, what the optimizer got) is stored once
+    seen = []
+    lines = []
+    for record in records:
+        encoded = encode(record.value)
+        lines.append(as_bytes(encoded) if record.keep else None)
+        seen.append(_numeric(record.value))
+    small = [is_small(value.size, value.dtype.name) for value in seen]
+    wide = [row for row, few in enumerate(small) if not few]
+    sums = dict(zip(wide, sketches([seen[row] for row in wide]), strict=True))
+    tensors = []
     for row, record in enumerate(records):
-        shape = record.value.shape
-        lists += [*shape, *record.inputs]
+        line = lines[row]
+        sketch = sums.get(row)
+        if sketch is None and line is None:
+            sketch = exact(seen[row])
         of = -1 if record.of is None else record.of
-        size, crc = 0, 0
-        start = offset
-        if record.keep and id(record.value) in placed:
-            start, size, crc = placed[id(record.value)]
-        elif record.keep:
-            line = np.ascontiguousarray(encoded[row]).reshape(-1).view(np.uint8)
-            spans.append((offset, line))
-            size, crc = line.size, zlib.crc32(line.data)
-            placed[id(record.value)] = (offset, size, crc)
-            offset += -(-size // ALIGNMENT) * ALIGNMENT
-        fields = (
-            record.site.id,
-            record.value.dtype.name.encode(),
-            len(shape),
-            len(record.inputs),
-            of,
-            record.keep,
-            start,
-            size,
-            crc,
-        )
-        for name, field in zip(INDEX_DTYPE.names or (), fields, strict=False):
-            index[name][row] = field
-    return Packed(index, np.array(lists, "<i8"), sketches(seen), tuple(spans), offset)
+        value = record.value
+        tensors.append(Tensor(record.site.id, value.dtype.name, value.shape, record.inputs, of, line, sketch))
+    return assemble(tensors, table(seen))
+
+
+def assemble(tensors: Sequence[Tensor], stats: npt.NDArray[np.void]) -> Packed:
+    """The parts of a block; `stats` has a row of `STATS_DTYPE` per tensor."""
+    index = np.zeros(len(tensors), INDEX_DTYPE)
+    for name in STATS_DTYPE.names or ():
+        index[name] = stats[name]
+    lists: list[int] = []
+    arrays, numbers_ = _Once(ALIGNMENT), _Once(1)
+    # Small arrays first: who wants the sketches needs all of them, and then finds them side by side.
+    for row in sorted(range(len(tensors)), key=lambda row: not is_small(_size(tensors[row]), tensors[row].dtype)):
+        data, sketch = tensors[row].data, tensors[row].sketch
+        if data is not None:
+            index["offset"][row], index["crc32"][row] = arrays.place(data)
+            index["nbytes"][row] = data.size
+        start = _MADE if sketch is None else numbers_.place(as_bytes(sketch.astype("<f4", copy=False)))[0] // 4
+        index["sketch"][row] = start
+    for row, tensor in enumerate(tensors):
+        lists += [*tensor.shape, *tensor.inputs]
+        fields = (tensor.site, tensor.dtype.encode(), len(tensor.shape), len(tensor.inputs), tensor.of)
+        for name, value in zip(("site", "dtype", "ndim", "inputs", "of"), fields, strict=True):
+            index[name][row] = value
+        index["stored"][row] = tensor.data is not None
+    joined = [line.view("<f4") for _, line in numbers_.spans]
+    sums = np.concatenate([np.zeros(0, "<f4"), *joined])
+    return Packed(index, np.array(lists, "<i8"), sums, tuple(arrays.spans), arrays.end)
+
+
+def is_small(size: int, dtype: str) -> bool:
+    """Whether a tensor has no more numbers than a sketch has buckets: it is its own sketch."""
+    return numbers(size, dtype) <= BUCKETS
+
+
+def as_bytes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The array's bytes in C order."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8)
 
 
 def encode(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -124,6 +182,13 @@ def _joined(spans: list[tuple[int, npt.NDArray[np.uint8]]]) -> tuple[int, npt.ND
     for offset, line in spans:
         joined[offset - start : offset - start + line.size] = line
     return start, joined
+
+
+def _size(tensor: Tensor) -> int:
+    product = 1
+    for extent in tensor.shape:
+        product *= extent
+    return product
 
 
 def _numeric(value: npt.NDArray[Any]) -> npt.NDArray[Any]:

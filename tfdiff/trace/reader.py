@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
 
     from tfdiff.model import Observation
 
+    Hashes = npt.NDArray[np.uint64]
+
 __all__ = ["Block", "Trace", "open_trace"]
 
-_CACHED_BLOCKS = 4
+_CACHED_BLOCKS = 24
+_FRESH_BLOCKS = 4
+"""Of the cached ones, those that also keep what is large."""
 _SNAPSHOT_ROLES = ("weight", "slot", "state")
 
 
@@ -66,7 +71,7 @@ class Trace:
         self.variables, self.sites = {}, {}
         self.end = None
         self._rows: Part | None = None
-        self._row_sources: list[tuple[RowSource, npt.NDArray[np.uint64]]] | None = None
+        self._hashes: tuple[list[tuple[RowSource, Hashes]], list[Hashes]] | None = None
         self._blocks: OrderedDict[tuple[str, int], Block] = OrderedDict()
         self._lock = threading.Lock()
         self._snapshots: dict[int, dict[int, int]] = {}
@@ -82,11 +87,17 @@ class Trace:
         self.header = header
 
     @property
-    def row_sources(self) -> list[tuple[RowSource, npt.NDArray[np.uint64]]]:
+    def row_sources(self) -> list[tuple[RowSource, Hashes]]:
         """Whole arrays the run was fed with, and a uint64 hash per row."""
-        if self._row_sources is None:
-            self._row_sources = [] if self._rows is None else self._read_rows(self._rows)
-        return self._row_sources
+        return self._row_hashes()[0]
+
+    @property
+    def batch_rows(self) -> list[Hashes]:
+        """uint64 hashes of the rows of each step's own batch (before sharing); empty where the writer was killed.
+
+        A trace that was cut still has those of all the steps that were recorded.
+        """
+        return self._row_hashes()[1]
 
     def step(self, index: int) -> Block:
         """The block of a step, 0 to `steps` - 1; the last few are kept."""
@@ -157,18 +168,26 @@ class Trace:
                 if len(self._blocks) > _CACHED_BLOCKS:
                     self._blocks.popitem(last=False)
             self._blocks.move_to_end(key)
+            if len(self._blocks) > _FRESH_BLOCKS:
+                self._blocks[list(self._blocks)[-_FRESH_BLOCKS - 1]].rest()
             return self._blocks[key]
 
-    def _read_rows(self, part: Part) -> list[tuple[RowSource, npt.NDArray[np.uint64]]]:
+    def _row_hashes(self) -> tuple[list[tuple[RowSource, Hashes]], list[Hashes]]:
+        if self._hashes is None:
+            self._hashes = ([], []) if self._rows is None else self._read_rows(self._rows)
+        return self._hashes
+
+    def _read_rows(self, part: Part) -> tuple[list[tuple[RowSource, Hashes]], list[Hashes]]:
         with damage(self.path, part.what):
             entries, crc = part.document["sources"], part.document["crc32"]
             sources = [build(RowSource, entry["source"]) for entry in entries]
-            sizes = [entry["hashes"] for entry in entries]
+            sizes = [*(entry["hashes"] for entry in entries), *part.document["batches"]]
             if type(crc) is not int or any(type(size) is not int or size < 0 for size in sizes):
                 raise damaged(self.path, "row hashes", "their number")
             hashes = part.data(0, 8 * sum(sizes), crc).view("<u8")
             ends = np.cumsum([0, *sizes])
-            return [(source, hashes[ends[i] : ends[i + 1]]) for i, source in enumerate(sources)]
+            pieces = [hashes[start:end] for start, end in itertools.pairwise(ends.tolist())]
+            return list(zip(sources, pieces, strict=False)), pieces[len(sources) :]
 
 
 def _snapshots(observations: tuple[Observation, ...]) -> dict[int, int]:

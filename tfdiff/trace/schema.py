@@ -79,7 +79,7 @@ SCHEMA = Schema(
         ("steps", "one block per training step"),
         ("initial", "values of the variables before step 0 as the run used them (after sharing)"),
         ("own", "the same values before sharing replaced them"),
-        ("documents", "JSON of the run: header, variables, sites, row hashes, end"),
+        ("documents", "JSON of the run: header, variables, sites, row hashes, end; fields with their default are left out"),
     ),
     # A block is a group of these; a document has only head, json and data.
     parts=(
@@ -87,8 +87,14 @@ SCHEMA = Schema(
         Part("json", "u1", "[bytes]", "UTF-8 JSON: the step's information, or the document"),
         Part("index", "(index)", "[n]", "one row per observation, in the order of execution"),
         Part("lists", "<i8", "[m]", "per observation its shape, then the indices of its inputs (-1: unknown)"),
-        Part("sketches", "<f4", "[n, 256]", "random-sign bucket sums, see trace/sketch.py"),
-        Part("data", "u1", "[bytes]", "the stored arrays, C order, each at a multiple of 64"),
+        Part(
+            "sketches",
+            "<f4",
+            "[k]",
+            "sketches, equal ones once: 256 sums each (see trace/sketch.py), or up to 256 numbers of a tensor that has "
+            "no more (0 for NaN and infinities; complex ones are pairs)",
+        ),
+        Part("data", "u1", "[bytes]", "the stored arrays, C order, equal ones once, each at a multiple of 64"),
     ),
     head=(
         Column("tree", "<u8", "position of the block's tree in the table of trees"),
@@ -111,6 +117,7 @@ SCHEMA = Schema(
         Column("offset", "<u8", "where the array begins in data"),
         Column("nbytes", "<u8", "its length there; 0 when not stored"),
         Column("crc32", "<u4", "CRC-32 of these bytes"),
+        Column("sketch", "<i4", "where its sketch begins in sketches; -1: made from the array, of at most 256 numbers"),
         Column("minimum", "<f8", "statistics, of the finite elements; of complex numbers, of their magnitudes"),
         Column("maximum", "<f8", ""),
         Column("mean", "<f8", ""),
@@ -126,7 +133,8 @@ SCHEMA = Schema(
         ("sites", 'a list of `Site` in "sites"; committed with the first step that has them'),
         (
             "rows",
-            'a list in "sources": `RowSource` in "source", number of its "hashes"; data holds all, with "crc32"',
+            'a list in "sources": `RowSource` in "source", number of its "hashes"; a list in "batches": number of the '
+            "hashes of each step's batch; data holds all, with \"crc32\"",
         ),
         ("end", 'one `End` in "end"; missing when the writer was killed'),
     ),

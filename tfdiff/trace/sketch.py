@@ -61,6 +61,17 @@ def _turn(number: int) -> tuple[int, float]:
     return mixed >> 56, 1.0 if mixed & 1 else -1.0
 
 
+def numbers(size: int, dtype: str) -> int:
+    """How many numbers are sketched of a tensor with `size` elements: a complex one is a pair."""
+    return 2 * size if dtype.startswith("complex") else size
+
+
+def exact(values: npt.NDArray[Any]) -> Sketches:
+    """float32[n]: a tensor's numbers as its sketch sees them; up to `BUCKETS` of them have the tensor's sketch."""
+    line = flat(values).astype(np.float64)
+    return np.clip(_finite(line), -_LARGEST, _LARGEST).astype(np.float32)
+
+
 def sketch(values: npt.NDArray[Any]) -> Sketches:
     """float32[256] for a tensor of any numeric dtype and shape; summed in float64."""
     found: Sketches = sketches([values])[0]

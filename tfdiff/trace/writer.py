@@ -20,7 +20,7 @@ from tfdiff.trace.records import ExistsError, WriteError
 from tfdiff.trace.schema import MOST_BLOCKS, SCHEMA, TREES, block_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tfdiff.model import End, Header, RowSource, Site, StepInfo, Variable
     from tfdiff.trace.records import Record
 
+    Hashes = npt.NDArray[np.uint64]
 
 _OPEN: weakref.WeakSet[TraceWriter] = weakref.WeakSet()
 
@@ -66,19 +67,28 @@ class TraceWriter:
     def initial(self, records: Sequence[Record], own: Sequence[Record] = ()) -> None:
         """Values of variables before step 0 as used, and what this run had before sharing; later calls append."""
         blocks = [(tree, {"kind": tree}, pack(some)) for tree, some in (("initial", records), ("own", own)) if some]
-        self._blocks([*records, *own], blocks)
+        self._blocks([record.site for record in (*records, *own)], blocks)
 
     def step(self, info: StepInfo, records: Sequence[Record]) -> None:
         """One complete step, in order."""
-        self._blocks(records, [("steps", {"kind": "steps", "info": info}, pack(records))])
+        self._blocks([record.site for record in records], [("steps", {"kind": "steps", "info": info}, pack(records))])
 
-    def rows(self, sources: Sequence[tuple[RowSource, npt.NDArray[np.uint64]]]) -> None:
-        """uint64 hashes of the rows of each whole array the run was fed with; the last call wins."""
-        arrays = [np.ascontiguousarray(hashes, "<u8").reshape(-1) for _, hashes in sources]
+    def packed(self, tree: str, packed: Packed, sites: Iterable[Site], info: StepInfo | None = None) -> None:
+        """A block of `tree` that is packed already, and the sites it needs; `info` for a step."""
+        document = {"kind": tree} if info is None else {"kind": tree, "info": info}
+        self._blocks(sites, [(tree, document, packed)])
+
+    def rows(self, sources: Sequence[tuple[RowSource, Hashes]], batches: Sequence[Hashes] = ()) -> None:
+        """uint64 hashes of the rows of each whole array the run was fed with, and of each step's own batch (before
+        sharing); the last call wins.
+        """
+        hashed = [*(hashes for _, hashes in sources), *batches]
+        arrays = [np.ascontiguousarray(hashes, "<u8").reshape(-1) for hashes in hashed]
         data = np.concatenate([*arrays, np.zeros(0, "<u8")]).view(np.uint8)
         counts = [array.size for array in arrays]
-        described = [{"source": source, "hashes": count} for (source, _), count in zip(sources, counts, strict=True)]
-        self._document({"kind": "rows", "sources": described, "crc32": zlib.crc32(data.data)}, data)
+        described = [{"source": source, "hashes": count} for (source, _), count in zip(sources, counts, strict=False)]
+        lengths = counts[len(sources) :]
+        self._document({"kind": "rows", "sources": described, "batches": lengths, "crc32": zlib.crc32(data.data)}, data)
 
     def end(self, end: End) -> None:
         """How the recording ended; the last call wins."""
@@ -121,11 +131,10 @@ class TraceWriter:
     def _document(self, document: dict[str, Any], data: npt.NDArray[np.uint8] | None = None) -> None:
         self._write(lambda: self._add("documents", document, bare(data)))
 
-    def _blocks(self, records: Sequence[Record], blocks: Sequence[tuple[str, dict[str, Any], Packed]]) -> None:
+    def _blocks(self, sites: Iterable[Site], blocks: Sequence[tuple[str, dict[str, Any], Packed]]) -> None:
         """Adds blocks, and before them a document with the sites that no earlier block had."""
         new: dict[int, Site] = {}
-        for record in records:
-            site = record.site
+        for site in sites:
             known = self._sites.get(site.id) or new.setdefault(site.id, site)
             if known is not site and to_json({"site": known}) != to_json({"site": site}):
                 raise ValueError(f"site {site.id} was {known}, now it is {site}")

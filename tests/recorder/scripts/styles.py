@@ -1,4 +1,4 @@
-"""One network, written in every TensorFlow 2 style: `styles.py STYLE [RATE] [STEPS]`.
+"""One network, written in every TensorFlow 2 style: `styles.py STYLE [RATE] [STEPS] [shuffle]`.
 
 12 inputs, 16 relu units, dropout, 4 logits, softmax crossentropy, SGD with momentum; `# mark:` names lines for the tests.
 """
@@ -11,11 +11,15 @@ import tensorflow as tf
 STYLE = sys.argv[1]
 RATE = float(sys.argv[2]) if len(sys.argv) > 2 else 0.25
 STEPS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+SHUFFLE = len(sys.argv) > 4
 BATCH, LR, MOMENTUM = 16, 0.1, 0.9
 
 _random = np.random.RandomState(1)
 X = _random.normal(size=(STEPS * BATCH, 12)).astype("float32")
 Y = _random.randint(0, 4, size=STEPS * BATCH).astype("int64")
+if SHUFFLE:
+    _order = _random.permutation(len(X))
+    X, Y = X[_order], Y[_order]
 
 
 def batches():
