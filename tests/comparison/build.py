@@ -57,6 +57,8 @@ class Plan:
     """Whether b1 is added; without, it is created and never used."""
     unsnapped: bool = False
     """The weights are written where no hook sees it (inside a `tf.cond`): no writes, no snapshots."""
+    adaptive: bool = False
+    """Updates have one size whatever the size of the gradient (Adam without memory)."""
     shuffle: bool = False
     scale: float = 1.0
     """Of the program's own features; the shared ones have scale 1."""
@@ -319,7 +321,8 @@ class Network:
                 line = {"source": f"{self.script}:22", "called": f"{self.script}:22"}
                 recorder.put("assign", "update", "AssignSubVariableOp", shrink, variable=self.index[name], **line)
                 v[name] = v[name] - shrink
-            change = (plan.lr * gradient).astype(np.float32)
+            direction = gradient / (np.abs(gradient) + 1e-12) if plan.adaptive else gradient
+            change = (plan.lr * direction).astype(np.float32)
             if not plan.unsnapped:
                 recorder.put("assign", "update", "AssignSubVariableOp", change, variable=self.index[name], **place)
             v[name] = v[name] - change

@@ -38,6 +38,11 @@ class TestEquivalent:
         assert result.verdict == "equivalent"
         assert any("b1" in note and "zero" in note for note in result.notes)
 
+    def test_a_moving_mean_follows_the_noise_of_the_bias_in_front_of_it(self, diff: Diff) -> None:
+        """An adaptive optimizer moves a bias without true gradient by full steps, and the moving mean contains it."""
+        plan = {"activation": "none", "adaptive": True, "lr": 2e-4}
+        assert diff(reference=Plan(**plan), **plan).verdict == "equivalent"
+
     def test_two_shuffles_of_the_same_rows_are_no_difference(self, diff: Diff) -> None:
         """Both runs shuffle, each in its own way."""
         result = diff(reference=Plan(shuffle=True), shuffle=True)
@@ -179,6 +184,12 @@ class TestState:
         result = diff(momentum=0.9)
         assert [(d.step, d.phase) for d in result.divergences] == [(0, "state")]
         assert result.divergences[0].error == pytest.approx(0.9, abs=0.01)
+
+    def test_momentum_is_told_behind_a_bias_of_noise(self, diff: Diff) -> None:
+        """What the noise of the bias may do to the moving mean is far less than a wrong momentum does."""
+        plan = {"activation": "none", "adaptive": True, "lr": 2e-4}
+        result = diff(reference=Plan(**plan), **plan, momentum=0.985)
+        assert [(d.step, d.phase) for d in result.divergences] == [(0, "state")]
 
     def test_statistics_of_inference_mode_are_a_consequence(self, diff: Diff) -> None:
         """A layer that reads its moving statistics does not move them: one divergence, in the forward pass."""

@@ -29,7 +29,6 @@ def last_accuracy(output: str) -> float:
     return float(found[-1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.name)
 def test_scripts_run_as_python_runs_them(demo: Demo, tmp_path: Path) -> None:
     """`python SCRIPT` in the demo's folder ends well, says which data it took, and learns unless faults forbid it."""

@@ -7,13 +7,16 @@ import hashlib
 import importlib.util
 import os
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from tfdiff.demos import DEFAULT, DEMOS, Demo, find, materialize
 from tfdiff.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 FIXED = Path(__file__).parent / "fixed"
 SAYS = {

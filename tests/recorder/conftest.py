@@ -100,10 +100,10 @@ def python(tmp_path: Path) -> Callable[..., Ran]:
     return run
 
 
-@pytest.fixture(scope="session")
-def tf() -> ModuleType:
+@pytest.fixture(scope="session", name="tf")
+def tensorflow() -> ModuleType:
     """TensorFlow in this process."""
     os.environ.update({name: value for name, value in SWITCHES.items() if name != "PYTHONPATH"})
-    import tensorflow
+    import tensorflow as tf
 
-    return tensorflow
+    return tf

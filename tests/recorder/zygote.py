@@ -1,7 +1,7 @@
-"""A process that has imported TensorFlow and forks one fresh process per recording: importing takes nine seconds each time.
+"""A process that has imported TensorFlow and forks one fresh process per recording: importing takes nine seconds.
 
-Reads one JSON line per job from stdin (`{"cwd", "arguments", "out", "err"}`) and answers with the exit code. A forked child
-has TensorFlow and Keras imported and nothing else done with them; the script's own `import tensorflow` then finds them there.
+Reads one JSON line per job from stdin (`{"cwd", "arguments", "out", "err"}`) and answers with the exit code. A forked
+child has TensorFlow and Keras imported and nothing else done with them; the script's own import then finds them there.
 The scouting run of `--reference` is forked in the same way; `test_style_one_real_process` goes without any of this.
 """
 
@@ -17,13 +17,13 @@ from ast import literal_eval
 from pathlib import Path
 
 import keras
-import tensorflow
+import tensorflow as tf
 
 from tfdiff.cli import main
 from tfdiff.recorder import launch
 
 assert keras.backend.backend() == "tensorflow"
-assert tensorflow.__version__
+assert tf.__version__
 
 
 def forked(action) -> int:
@@ -62,8 +62,8 @@ def scout(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
 def job(cwd: str, arguments: list[str], out: str, err: str) -> int:
     """One `tfdiff` command in this (forked) process."""
     os.chdir(cwd)
-    for stream, path in ((1, out), (2, err)):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream, path in ((0, os.devnull), (1, out), (2, err)):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, stream)
     return main(arguments)
 

@@ -304,9 +304,25 @@ def rewrite_index(path, field, value, row=0):
         ("nbytes", 2**62),
         ("nbytes", 0),
         ("crc32", 1),
+        ("sketch", -2),
+        ("sketch", 2**31 - 1),
     ],
 )
 def test_forged_index(sample, everything, field, value):
     """An index that contradicts itself or its data is refused, even with correct checksums."""
     rewrite_index(sample, field, value)
     refused(sample, "damage", everything)
+
+
+@pytest.mark.parametrize("row", [1, 2])
+@pytest.mark.parametrize("start", [-1, 2, 10_000])
+def test_forged_sketches(tmp_path, everything, row, start):
+    """A sketch that is neither among the numbers nor to be made from a stored small array is refused."""
+    path = tmp_path / "t.h5"
+    site = Site(0, "activation", "forward", "Relu")
+    sizes = ((300, True), (257, True), (20, False))
+    with TraceWriter(path) as writer:
+        writer.header(Header("a.py", (), {}, {}))
+        writer.step(StepInfo(0), [Record(site, np.arange(size) / size, keep=keep) for size, keep in sizes])
+    rewrite_index(path, "sketch", start if start != 2 else 256 + 256 + 20 - 1, row)
+    refused(path, "damage", everything)

@@ -170,7 +170,9 @@ def test_initial_values_append(tmp_path, sample):
 
 
 def test_value_after(tmp_path, sample):
-    """The value of a variable after a step is its newest snapshot; values read in the forward pass are none."""
+    """The value of a variable after a step is its newest snapshot, None where only its statistics are kept (an older
+    one would be wrong); values read in the forward pass are none.
+    """
     with open_trace(sample) as trace:
         assert [trace.value_after(0, step)[0, 0] for step in (-1, 0, 1, 2, 99)] == [-1, 0, 1, 2, 2]
         assert trace.value_after(1, 2) is None
@@ -185,7 +187,7 @@ def test_value_after(tmp_path, sample):
         )
         writer.step(StepInfo(2), [Record(read, np.array(4.0)), Record(state, np.array(5.0), keep=False)])
     with open_trace(tmp_path / "t.h5") as trace:
-        assert [trace.value_after(7, step) for step in (-1, 0, 1, 2)] == [None, None, 3.0, 3.0]
+        assert [trace.value_after(7, step) for step in (-1, 0, 1, 2)] == [None, None, 3.0, None]
 
 
 def test_many_steps(tmp_path):
@@ -228,10 +230,85 @@ def test_input_is_not_changed(tmp_path):
 
 
 def test_small_overhead(tmp_path, write):
-    """A step costs its arrays, a kilobyte of sketch per tensor and little else."""
+    """A step of small tensors costs its arrays and little else: no sketch that its array has too."""
     few, many = write(tmp_path / "few.h5", 10), write(tmp_path / "many.h5", 74)
     per_step = (many.stat().st_size - few.stat().st_size) / 64
-    assert per_step < 4.5 * (1024 + 64 + 100) + 4096
+    assert per_step < 4.5 * (64 + 113 + 40) + 4096
+
+
+def test_equal_arrays_are_stored_once(tmp_path):
+    """A tensor in two roles costs its bytes and its sketch once, and comes back in both."""
+    generator = np.random.default_rng(0)
+    site = Site(0, "activation", "forward", "Relu")
+    values = [generator.normal(size=50_000) for _ in range(2)]
+    for name, chosen in (("once", values), ("twice", [values[0], values[1], values[0].copy(), values[1]])):
+        with TraceWriter(tmp_path / name) as writer:
+            writer.header(HEADER)
+            writer.step(StepInfo(0), [Record(site, value) for value in chosen])
+    assert (tmp_path / "twice").stat().st_size - (tmp_path / "once").stat().st_size < 1000
+    with open_trace(tmp_path / "twice") as trace:
+        block = trace.step(0)
+        assert [np.array_equal(block.array(i), values[i % 2]) for i in range(4)] == [True] * 4
+        assert [np.array_equal(block.sketch(i), sketch(values[i % 2])) for i in range(4)] == [True] * 4
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_sketches_are_those_of_the_tensors(tmp_path, keep):
+    """Whatever of a sketch lies in the file, what is read is `sketch` of the tensor, bit by bit."""
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    generator = np.random.default_rng(0)
+    odd = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, 1e300, -1e300, 1e-300, 1.5])
+    values = [np.zeros(0), np.float32(2.5), odd, np.tile(odd, 40), np.array([True, False])]
+    values += [generator.normal(size=size) for size in (1, 255, 256, 257, 70_000)]
+    values += [generator.normal(size=(size, 2)).view(complex) for size in (128, 129)]
+    values += [generator.normal(size=(16, 16)).T.astype(kind) for kind in (np.float16, np.float32, np.int64)]
+    values += [generator.normal(size=200).astype(ml_dtypes.bfloat16), np.ones(3, np.uint64) * np.uint64(2**64 - 1)]
+    site = Site(0, "activation", "forward", "Relu")
+    with TraceWriter(tmp_path / "t.h5") as writer:
+        writer.header(HEADER)
+        writer.step(StepInfo(0), [Record(site, np.asarray(value), keep=keep) for value in values])
+    with open_trace(tmp_path / "t.h5") as trace:
+        read = trace.step(0).sketches()
+        assert read.shape == (len(values), 256)
+        assert read.dtype == np.float32
+        for row, value in zip(read, values, strict=True):
+            seen = np.asarray(value)
+            expected = sketch(seen if seen.dtype.kind in "biufc" else seen.astype(np.float32))
+            assert row.tobytes() == expected.tobytes()
+
+
+def test_many_blocks_are_kept_without_their_arrays(tmp_path, monkeypatch):
+    """Two dozen blocks stay parsed; of large ones neither arrays nor sketches stay in memory."""
+    monkeypatch.setattr("tfdiff.trace.block._KEPT_SKETCHES", 1024)
+    site = Site(0, "activation", "forward", "Relu")
+    with TraceWriter(tmp_path / "t.h5") as writer:
+        writer.header(HEADER)
+        for step in range(30):
+            writer.step(StepInfo(step), [Record(site, np.full(300_000, step)), Record(site, np.full(9, step))])
+    with open_trace(tmp_path / "t.h5") as trace:
+        blocks = [trace.step(step) for step in range(24)]
+        for block in blocks:
+            block.sketches()
+            block.array(0)
+        assert [trace.step(step) for step in range(24)] == blocks
+        held = [sum(part._lead.nbytes for part in block._parts) for block in blocks]
+        assert max(held) <= 1 << 20
+        assert sum(block._sketches is not None for block in blocks) <= 4
+        assert np.array_equal(blocks[0].sketch(1), sketch(np.full(9, 0)))
+        trace.step(24)
+        assert trace.step(0) is not blocks[0]
+
+
+def test_batch_rows(tmp_path):
+    """The row hashes of each step's batch come back next to those of the whole arrays, empty ones too."""
+    hashes = np.arange(10, dtype=np.uint64) + np.uint64(2**63)
+    source = RowSource("x", None, 4, ("float32[3]",))
+    with TraceWriter(tmp_path / "t.h5") as writer:
+        writer.header(HEADER)
+        writer.rows([(source, hashes[:4])], [hashes[4:6], hashes[:0], hashes[6:]])
+    with open_trace(tmp_path / "t.h5") as trace:
+        assert [found.tolist() for _, found in trace.row_sources] == [hashes[:4].tolist()]
+        assert [found.tolist() for found in trace.batch_rows] == [hashes[4:6].tolist(), [], hashes[6:].tolist()]
 
 
 def test_existing_file(sample):

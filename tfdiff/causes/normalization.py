@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FIT = 1e-4
 SAMPLE = 64
+FEW = 4
+"""Channels that are tried first: what fails on these needs no look at the others."""
 Mode = Literal["batch", "moving", "row"]
 Statistics = tuple["Floats", "Floats"]
 Again = Callable[["Floats", "Statistics | None", float], "Floats"]
@@ -165,17 +167,25 @@ def _per_channel(index: int, x: Floats, y: Floats, reads: _Reads) -> Norm | None
         if rows.shape[1] < 2 or rows.shape[0] < 3:
             continue
         values = np.moveaxis(y, axis, -1).reshape(rows.shape)
-        mean, variance = rows.mean(axis=0), rows.var(axis=0)
-        centred = rows - mean
-        square = np.maximum((centred**2).sum(axis=0), 1e-30)
-        s = (centred * values).sum(axis=0) / square
-        t = values.mean(axis=0) - s * mean
-        if relative_error(values, rows * s + t) > FIT or not np.all(np.abs(s) > 1e-12):
+        if _affine(rows[:, :FEW], values[:, :FEW]) is None:
             continue
-        found = _statistics(x, axis, index, (s, t), (mean, variance), reads)
+        fit = _affine(rows, values)
+        if fit is None:
+            continue
+        found = _statistics(x, axis, index, fit, (rows.mean(axis=0), rows.var(axis=0)), reads)
         if found is not None:
             return found
     return None
+
+
+def _affine(rows: Floats, values: Floats) -> tuple[Floats, Floats] | None:
+    """(s, t) per column where values = s * rows + t, else None."""
+    centred = rows - rows.mean(axis=0)
+    s = (centred * values).sum(axis=0) / np.maximum((centred**2).sum(axis=0), 1e-30)
+    t = values.mean(axis=0) - s * rows.mean(axis=0)
+    left = values - rows * s - t
+    fits = np.sqrt((left**2).sum()) <= FIT * np.sqrt((values**2).sum()) and np.all(np.abs(s) > 1e-12)
+    return (s, t) if fits else None
 
 
 def _statistics(

@@ -46,7 +46,7 @@ def learning_rate(scene: Scene) -> Proposal | None:
     return Proposal(
         relative_error(u_a, u_b),
         relative_error(u_a, u_b * (a / b)),
-        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: equal gradients, updates {number(k)} times A's",
+        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: equal gradients, updates {number(k)} x A's",
         f"{_schedule_fix(a) if later else _lr_fix(scene, a)}{creator(scene, scene.b)}",
         {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
         fitted=2 - known,

@@ -51,7 +51,9 @@ class Side:
         self.block = block
         self.bad = bad
         self.frontier = frontier
-        self._arrays: dict[int, Floats | None] = {}
+        self._arrays: dict[int, Floats] = {}
+        self._tried: dict[int, int] = {}
+        """By observation how many ops deep its array was looked for: a deeper look may find what a shallow one did not."""
         self.memo: dict[tuple[Any, ...], Any] = {}
         """What hypotheses found out about this side, so that the next one need not again."""
 
@@ -69,22 +71,25 @@ class Side:
         """The tensor in float64; None where it is neither stored nor can be computed from what is."""
         if index < 0 or self.observations[index].size > MAX_ELEMENTS:
             return None
-        if index in self._arrays:
-            return self._arrays[index]
-        self._arrays[index] = None  # ends a cycle in a damaged graph
+        known = self._arrays.get(index)
+        if known is not None or self._tried.get(index, -1) >= depth:
+            return known
+        self._tried[index] = depth  # ends a cycle in a damaged graph too
         found: Floats | None = None
         if self.observations[index].stored:
             found = np.asarray(self.block.array(index)).astype(np.float64)
         elif depth > 0:
             found = self._computed(index, depth)
-        self._keep(index, found)
+        if found is not None:
+            self._keep(index, found)
         return found
 
-    def _keep(self, index: int, value: Floats | None) -> None:
+    def _keep(self, index: int, value: Floats) -> None:
         """Remember an array; the oldest ones go when there is no room."""
         self._arrays[index] = value
-        while sum(v.size for v in self._arrays.values() if v is not None) > 2 * MAX_ELEMENTS:
-            del self._arrays[next(i for i, v in self._arrays.items() if v is not None)]
+        while sum(v.size for v in self._arrays.values()) > 2 * MAX_ELEMENTS:
+            gone = next(iter(self._arrays))
+            del self._arrays[gone], self._tried[gone]
 
     def _computed(self, index: int, depth: int) -> Floats | None:
         seen = self.observations[index]

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.graph import says_cross_entropy
 from tfdiff.comparison.localize import Located, locate
-from tfdiff.comparison.metrics import observation_error
+from tfdiff.comparison.metrics import MAX_EXACT, best_permutation, layout_error, observation_error
 from tfdiff.comparison.places import describe, place_of
 from tfdiff.model import Divergence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tfdiff.comparison.findings import Match
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs, StepView
-    from tfdiff.model import Phase, Place
+    from tfdiff.model import Phase
 
 SQUASHING = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
 NEAR = 0.05
@@ -53,55 +55,82 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     `near` also looks for small differences that the loss hides: outputs of the same weight that differ a little.
     """
     error = loss_error(view)
-    roots = (view.a.loss, view.b.loss)
-    if error <= view.tolerances.loss:
-        small = _near_roots(runs, view) if near else None
-        if small is None:
-            return ForwardResult(error, ())
-        roots = small
-    if roots[0] is None or roots[1] is None:
+    found = None
+    if error > view.tolerances.loss and view.a.loss is not None and view.b.loss is not None:
+        found = _at_roots(runs, view, (view.a.loss, view.b.loss))
+    for roots in _near_roots(runs, view) if near else ():
+        # What lies in front of the place found so far came first; what lies behind it is carried.
+        if found is not None and found.located.a is not None and roots[0] >= found.located.a:
+            break
+        earlier = _at_roots(runs, view, roots)
+        if earlier is not None:
+            found = earlier
+            break
+    if found is None:
         return ForwardResult(error, ())
-    located = locate(runs, view, roots[0], roots[1])
+    main = _finding(runs, view, found.located, found.roots)
+    extra = penalty_finding(runs, view, found.located.matching) if main.divergence.phase == "forward" else None
+    return ForwardResult(error, (main, extra) if extra else (main,), found.located)
+
+
+@dataclass(frozen=True)
+class _Parting:
+    """Where the paths to two tensors part."""
+
+    roots: tuple[int, int]
+    located: Located
+
+
+def _at_roots(runs: Runs, view: StepView, roots: tuple[int, int]) -> _Parting | None:
+    located = locate(runs, view, *roots)
     if located is None or (located.a is None and located.b is None):
-        return ForwardResult(error, ())
-    main = _finding(runs, view, located, roots)
-    extra = penalty_finding(runs, view, located.matching) if main.divergence.phase == "forward" else None
-    return ForwardResult(error, (main, extra) if extra else (main,), located)
-
-
-def _near_roots(runs: Runs, view: StepView) -> tuple[int, int] | None:
-    """The first output of a pair of weights that differs by more than rounding but by less than `NEAR`."""
-    outputs = _weight_outputs(view.b)
-    for index in view.a.order:
-        variable = _weight_of(view.a, index)
-        pair = runs.by_a.get(variable) if variable is not None else None
-        others = outputs.get(pair.b, []) if pair is not None else []
-        if len(others) != 1:
-            continue
-        error = observation_error(view.a.block, index, view.b.block, others[0], exact=False)
-        if view.tolerances.forward < error < NEAR:
-            return index, others[0]
-    return None
-
-
-def _weight_of(graph: StepGraph, index: int) -> int | None:
-    """The weight matrix or kernel that a matmul or convolution uses."""
-    if index not in graph.weighted:
         return None
-    for operand in graph.operands(index):
-        seen = graph.observations[operand]
-        if seen.site.role == "weight" and len(seen.shape) > 1:
-            return seen.site.variable
-    return None
+    return _Parting(roots, located)
+
+
+def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
+    """Outputs of paired weights that differ by more than rounding but by less than `NEAR`, in order of execution."""
+    outputs = _weight_outputs(view.a), _weight_outputs(view.b)
+    paired = []
+    for variable, indices in outputs[0].items():
+        pair = runs.by_a.get(variable)
+        others = outputs[1].get(pair.b, []) if pair is not None else []
+        # A weight that is used several times (both branches of a siamese net) is used in one order on both sides.
+        paired += list(zip(indices, others, strict=True)) if len(indices) == len(others) else []
+    for index, other in sorted(paired):
+        if view.tolerances.forward < _output_error(view, index, other) < NEAR:
+            yield index, other
+
+
+def _output_error(view: StepView, a: int, b: int) -> float:
+    first, second = view.a.observations[a], view.b.observations[b]
+    error = observation_error(view.a.block, a, view.b.block, b, exact=False)
+    permuted = first.shape != second.shape and sorted(first.shape) == sorted(second.shape)
+    if error < NEAR or not (permuted and first.stored and second.stored and first.size <= MAX_EXACT):
+        return error
+    one, other = view.a.block.array(a), view.b.block.array(b)
+    return layout_error(one, other, best_permutation(one, other))
 
 
 def _weight_outputs(graph: StepGraph) -> dict[int, list[int]]:
+    """By variable: the ops in which a matrix or kernel meets the batch, in order of execution."""
     found: dict[int, list[int]] = {}
-    for index in graph.order:
-        variable = _weight_of(graph, index)
-        if variable is not None:
-            found.setdefault(variable, []).append(index)
+    for index in sorted(graph.weighted):
+        for operand in graph.operands(index):
+            variable = _matrix(graph, operand)
+            if variable is not None:
+                found.setdefault(variable, []).append(index)
     return found
+
+
+def _matrix(graph: StepGraph, operand: int) -> int | None:
+    """The weight of two or more axes that an operand is, as read or rearranged."""
+    while operand in graph.parameters:
+        seen = graph.observations[operand]
+        if seen.site.role == "weight":
+            return seen.site.variable if len(seen.shape) > 1 else None
+        operand = next((source for source in graph.operands(operand) if source in graph.parameters), -1)
+    return None
 
 
 def _error(view: StepView, located: Located, phase: str) -> float:
@@ -114,12 +143,10 @@ def _error(view: StepView, located: Located, phase: str) -> float:
     return observation_error(view.a.block, a, view.b.block, b)
 
 
-def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int | None, int | None]) -> Finding:
+def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int, int]) -> Finding:
     a = located.a if located.a is not None else roots[0]
     b = located.b if located.b is not None else roots[1]
-    places: list[Place | None] = []
-    for graph, index in ((view.a, a), (view.b, b)):
-        places.append(place_of(graph.observations[index]) if index is not None else None)
+    places = [place_of(graph.observations[index]) for graph, index in ((view.a, a), (view.b, b))]
     words = [
         describe(graph, i) if i is not None else "nothing" for graph, i in ((view.a, located.a), (view.b, located.b))
     ]

@@ -38,7 +38,7 @@ class Fed:
     rows: list[Rows]
     """Row signatures."""
     parts: list[list[Array]]
-    """The arrays of a batch, features and labels alike."""
+    """The arrays of a batch, features and labels alike; of the steps in which they are stored."""
     place: Place
     """Where the batch enters."""
 
@@ -82,7 +82,8 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
         return [], []
     a, b = _fed(runs)
     if all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
-        return [], []
+        unknown = "only statistics of the batches are kept: their order, scale and size were not compared"
+        return [], [] if a.rows else [unknown]
     order_a, order_b = _ordered(a, runs.a, runs.b), _ordered(b, runs.b, runs.a)
     findings = []
     notes: list[str] = []
@@ -112,36 +113,59 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
             _finding(runs, "data-dropped-batch", places, words, 1.0, rows=total, batch=sizes[0], dropped_by=side)
         )
     if scaled is None and _known_share(a, b, runs) < KNOWN_SHARE:
-        notes.append(
-            "b's own rows are not among a's, and no scale explains it: other data, or rows put together otherwise"
-        )
+        why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
+        notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
     rank = ("data-scale", "data-shuffle", "data-dropped-batch", "data-batch-size")
     return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
 
 
 def _fed(runs: Runs) -> tuple[Fed, Fed]:
-    """The batches of both runs, of the steps in which both have one (a GAN's generator step may have none)."""
-    sites: list[Site] = []
-    rows: tuple[list[Rows], list[Rows]] = ([], [])
-    parts: tuple[list[list[Array]], list[list[Array]]] = ([], [])
+    """The batches of both runs, of the steps in which both have one (a GAN's generator step may have none).
+
+    Traces that were cut still know the rows of the steps that were cut off.
+    """
+    rows: list[tuple[Rows, Rows]] = []
+    parts: list[tuple[list[Array], list[Array]]] = []
+    places: list[Place] = []
     for step in range(runs.compared):
         blocks = runs.a.step(step), runs.b.step(step)
         batches = _batch(blocks[0], own=False), _batch(blocks[1], own=True)
         if not all(batches):
             continue
-        sites = sites or [batch[0].site for batch in batches]
-        for side, (block, batch) in enumerate(zip(blocks, batches, strict=True)):
-            arrays = [block.array(seen.index) for seen in batch]
-            rows[side].append(row_signatures(arrays))
-            parts[side].append(arrays)
-    places = [Place(None, site.name, site.source or site.called, site.called) for site in sites]
-    return Fed(rows[0], parts[0], places[0]), Fed(rows[1], parts[1], places[1])
+        places = places or [_place(batch[0].site) for batch in batches]
+        arrays = [_arrays(block, batch) for block, batch in zip(blocks, batches, strict=True)]
+        if all(arrays):
+            parts.append((arrays[0], arrays[1]))
+        hashes = [_rows_of(trace, step, own) for trace, own in zip((runs.a, runs.b), arrays, strict=True)]
+        if all(len(found) for found in hashes):
+            rows.append((hashes[0], hashes[1]))
+    later = zip(runs.a.batch_rows[runs.compared :], runs.b.batch_rows[runs.compared :], strict=False)
+    rows += [(first, second) for first, second in later if len(first) and len(second)]
+    a, b = ([pair[side] for pair in rows] for side in (0, 1))
+    parts_a, parts_b = ([pair[side] for pair in parts] for side in (0, 1))
+    return Fed(a, parts_a, places[0]), Fed(b, parts_b, places[1])
+
+
+def _place(site: Site) -> Place:
+    return Place(None, site.name, site.source or site.called, site.called)
+
+
+def _arrays(block: Block, batch: list[Observation]) -> list[Array]:
+    """The batch's arrays; none where one of them is not stored."""
+    return [block.array(seen.index) for seen in batch] if all(seen.stored for seen in batch) else []
+
+
+def _rows_of(trace: Trace, step: int, arrays: list[Array]) -> Rows:
+    """Row signatures of a step's own batch, as the recorder kept them or (in a run that was killed) from the arrays."""
+    if step < len(trace.batch_rows):
+        return trace.batch_rows[step]
+    return row_signatures(arrays) if arrays else np.zeros(0, np.uint64)
 
 
 def _batch(block: Block, *, own: bool) -> list[Observation]:
     """The batch tensors of a step, each once: those with the most frequent number of rows."""
     role = "own input" if own and any(seen.site.role == "own input" for seen in block.observations) else "input"
-    seen = [o for o in block.observations if o.site.role == role and o.shape and o.size and o.stored]
+    seen = [o for o in block.observations if o.site.role == role and o.shape and o.size]
     if not seen:
         return []
     length = Counter(observation.shape[0] for observation in seen).most_common(1)[0][0]
@@ -206,7 +230,7 @@ def _places(a: Fed, b: Fed, order_a: Ordered | None, order_b: Ordered | None) ->
 
 def _scale(a: Fed, b: Fed) -> tuple[float, float, float, int] | None:
     """Scale, offset, error without them and number of the first part of b that is an affine map of a part of a."""
-    for number, part in enumerate(b.parts[0]):
+    for number, part in enumerate(b.parts[0] if b.parts else ()):
         candidates = [n for n, other in enumerate(a.parts[0]) if other.shape[1:] == part.shape[1:]]
         for candidate in candidates:
             x, y = (

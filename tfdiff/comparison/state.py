@@ -28,20 +28,27 @@ if TYPE_CHECKING:
 
 
 def state_findings(
-    runs: Runs, view: StepView, matching: Matching, located: Located | None, excluded: set[int]
+    runs: Runs,
+    view: StepView,
+    matching: Matching,
+    located: Located | None,
+    excluded: set[int],
+    noise: set[int],
 ) -> list[Finding]:
     """State variables whose change over the step differs although what they are computed from agrees.
 
     `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and
     so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded`
-    holds A's variables that were reported before.
+    holds A's variables that were reported before, `noise` those whose true gradient is zero.
     """
     found: list[tuple[VariablePair, float, float, tuple[float, float]]] = []
     for pair in runs.states:
-        if pair.a in excluded or _consequence(view, pair, matching, located):
+        measured = None if pair.a in excluded else _change(runs, view, pair)
+        if measured is None or measured[0] <= measured[1] or _consequence(view, pair, matching, located):
             continue
-        measured = _change(runs, view, pair)
-        if measured is not None and measured[0] > measured[1]:
+        # What rounding made of a weight in front of the statistic may move it by as much as it moved the weight.
+        allowed = _moved_by_noise(runs, view, pair, noise) / max(measured[2])
+        if measured[0] > measured[1] + allowed:
             found.append((pair, *measured))
     if not found:
         return []
@@ -71,6 +78,24 @@ def _change(runs: Runs, view: StepView, pair: VariablePair) -> tuple[float, floa
     return relative_error(a, b), tolerance, norms
 
 
+def _moved_by_noise(runs: Runs, view: StepView, pair: VariablePair, noise: set[int]) -> float:
+    """How far apart rounding can have driven a statistic: the bias in front of a normalization does not change its
+    output, but it is part of the moving mean.
+
+    The norm of the largest difference between both sides' values of a weight without true gradient that the statistic
+    is computed from, and of that between the statistics before the step; 0 where no such weight differs.
+    """
+    written = [i for seen in of_variable(view.a.block, "assign").get(pair.a, []) for i in seen.inputs]
+    read = {view.a.observations[index].site.variable for index in view.a.ancestors(written)}
+    apart = max((_apart(runs, runs.by_a[weight], view.step - 1) for weight in noise if weight in read), default=0.0)
+    return apart + _apart(runs, pair, view.step - 1) if apart else 0.0
+
+
+def _apart(runs: Runs, pair: VariablePair, step: int) -> float:
+    values = runs.values(pair, step)
+    return 0.0 if values is None else norm(np.asarray(values[0], np.float64) - values[1])
+
+
 def _consequence(view: StepView, pair: VariablePair, matching: Matching, located: Located | None) -> bool:
     if located is None:
         return False
@@ -91,9 +116,12 @@ def _reads(graph: StepGraph, variable: int) -> bool:
 
 
 def _behind(graph: StepGraph, variable: int, matched: frozenset[int], bad: frozenset[int]) -> bool:
-    """Whether what is written into the variable was computed from something behind the forward divergence."""
+    """Whether what is written into the variable was computed from something behind the forward divergence.
+
+    Only tensors of the forward pass count as equal: in a moving statistic the old value hides what the batch adds.
+    """
     for seen in of_variable(graph.block, "assign").get(variable, []):
-        reached = graph.ancestors(seen.inputs, matched)
+        reached = graph.ancestors(seen.inputs, matched & graph.members)
         if any(i in bad and i not in matched for i in reached):
             return True
         if any(i not in matched and i in graph.members and i in graph.data for i in reached):

@@ -96,7 +96,8 @@ def _judge_step(
     if any(update.different for update in measured):
         found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
-    found += state_findings(runs, view, lazy.get() if located else Matching({}, {}, 0.0), located, states)
+    matching = lazy.get() if located else Matching({}, {}, 0.0)
+    found += state_findings(runs, view, matching, located, states, history.noise)
     found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
     return found
 

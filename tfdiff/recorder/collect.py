@@ -94,6 +94,7 @@ class Collector:
         self.records: list[Record] = []
         self._index: dict[Token, int] = {}
         self._arrays: dict[Token, Array | None] = {}
+        self._through: dict[Token, tuple[int, ...]] = {}
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -103,10 +104,13 @@ class Collector:
         if is_update(event.type):
             self._assign(event, phase)
             return
-        inputs = tuple(self._index.get(token, UNKNOWN) for token in event.inputs)
+        inputs = self._inputs(event)
         own = [to_array(value) for value in event.own] if event.own else None
         for output, token in enumerate(event.outputs):
             array = self._value(token)
+            if array is None:
+                # what cannot be shown (the tensor list of a loop) still hands on what went into it
+                self._through[token] = tuple(sorted({i for i in inputs if i != UNKNOWN}))
             if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
                 continue  # shapes and axes of the backward pass tell nobody anything
             kind = _role(event, array, role)
@@ -114,6 +118,15 @@ class Collector:
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
+
+    def _inputs(self, event: OpEvent) -> tuple[int, ...]:
+        found: list[int] = []
+        for token in event.inputs:
+            if token in self._index or token not in self._through:
+                found.append(self._index.get(token, UNKNOWN))
+            else:
+                found += self._through[token]
+        return tuple(found)
 
     def _site(self, role: Role, phase: Phase, event: OpEvent, output: int) -> Site:
         kept = (event.boundary and role != "operation") or role in ("input", "own input", "noise", "constant")

@@ -224,7 +224,8 @@ class Programs:
                 sink(ApplyEvent(item.optimizer, pairs, rate, iterations))
 
     def _replay_call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
-        arguments = [names.get(token, token) for token in call.inputs]
+        inputs = [t._id for t in call.op.inputs] if call.op is not None else call.inputs
+        arguments = [names.get(token, token) for token in inputs]
         outputs = [t._id for t in call.op.outputs] if call.op is not None else call.outputs
         if call.op is not None and call.op.type in ("While", "StatelessWhile"):
             results = self._replay_loop(call, arguments, values, sink)

@@ -1,6 +1,6 @@
 """Run a function right after a module has been imported, without importing it ourselves.
 
-A script sets switches (`TF_USE_LEGACY_KERAS`, `KERAS_BACKEND`) before importing TensorFlow: the recorder may only follow.
+A script sets switches (`TF_USE_LEGACY_KERAS`, `KERAS_BACKEND`) before it imports TensorFlow: the recorder follows.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdiff._version import __version__
 from tfdiff.model import End, Header
+from tfdiff.recorder.rowsource import batch_signatures
 from tfdiff.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Output:
             versions={"tfdiff": __version__, "python": platform.python_version(), "numpy": np.__version__},
             options={"steps": options.steps, "detail": options.detail, "share": sorted(options.share)},
         )
+        self._batches: list[np.ndarray[Any, np.dtype[np.uint64]]] = []
         self._noted: set[tuple[str, str]] = set()
 
     def update(self, **changes: Any) -> None:
@@ -81,13 +83,14 @@ class Output:
         self._writer.variables(variables.describe())
         records = [self._kept(record) for record in step.records]
         self._writer.step(dataclasses.replace(step.info, index=self.steps), records)
+        self._batches.append(batch_signatures(records))
         self.steps += 1
         if not self._quiet:
             goal = f" of {self._limit}" if self._limit else ""
             print(f"\rtfdiff: {self.steps}{goal} steps recorded", end="", file=sys.stderr, flush=True)
         if self._limit and self.steps >= self._limit:
             self.done = True
-            self._writer.rows(rows.described())
+            self._writer.rows(rows.described(), self._batches)
 
     def _kept(self, record: Record) -> Record:
         if self._detail == "ops":
@@ -102,7 +105,7 @@ class Output:
             print(file=sys.stderr)
         self._writer.header(self.header)
         self._writer.variables(variables.describe())
-        self._writer.rows(rows.described())
+        self._writer.rows(rows.described(), self._batches)
         self._writer.end(End(complete, why, exit_code))
         self._writer.close()
 

@@ -90,8 +90,6 @@ class Passes:
     @safe
     def backpropagated(self, op: Any, gradients: Sequence[Any], graph: Any) -> None:
         """The backward graph of a compiled function gets the gradients of a forward op's outputs."""
-        if type(graph).__name__ == "_WhileBodyGradFuncGraph":
-            return  # no taps in there, see Tracing
         forward, program = self.recording.programs.of(op.graph), self.recording.programs.of(graph)
         for output, gradient in zip(op.outputs, gradients, strict=False):
             maker = forward.makers.get(output._id)

@@ -5,13 +5,19 @@ Kept as hashes of rows, so that a batch can be found in them: in order, shuffled
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.model import RowSource
 from tfdiff.pairing.rows import row_signatures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfdiff.trace.records import Record
 
 Array = np.ndarray[Any, Any]
 _MOST_BYTES = 2 << 30
@@ -76,6 +82,23 @@ class RowSources:
                 if s.parts
             ]
         return self._described
+
+
+def batch_signatures(records: Sequence[Record]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """uint64[n]: a signature per row of a step's own batch (before sharing); empty where it has none.
+
+    The same tensors as `comparison.own_data` takes: those with the most frequent number of rows, each once.
+    """
+    role = "own input" if any(record.site.role == "own input" for record in records) else "input"
+    values = [r.value for r in records if r.site.role == role and r.value.ndim and r.value.size]
+    if not values:
+        return np.zeros(0, np.uint64)
+    length = Counter(len(value) for value in values).most_common(1)[0][0]
+    kept: list[Array] = []
+    for value in values:
+        if len(value) == length and not any(np.array_equal(value, other) for other in kept):
+            kept.append(value)
+    return row_signatures(kept)
 
 
 def _describe(part: Array) -> str:

@@ -7,7 +7,6 @@ import io
 import os
 import runpy
 import sys
-import traceback
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -26,7 +25,7 @@ def run_script(script: str, arguments: Sequence[str], *, module: bool = False) -
 
     The user's own traceback is printed as python prints it (without frames of ours). `StopRecording` passes through.
     """
-    sys.argv[:] = [script, *arguments]
+    sys.argv[:] = ["-m" if module else script, *arguments]  # runpy puts the module's file in the place of -m
     runner = _run_module if module else _run_file
     saved = sys.modules.get("__main__")
     try:
@@ -35,12 +34,9 @@ def run_script(script: str, arguments: Sequence[str], *, module: bool = False) -
         return _exit_code(stop)
     except StopRecording:
         raise
-    except KeyboardInterrupt:
-        traceback.print_exc()
-        return 130
     except BaseException as error:  # noqa: BLE001 - whatever the script raises is shown as python shows it
         _show(error)
-        return 1
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
     finally:
         if saved is not None:
             sys.modules["__main__"] = saved
@@ -49,7 +45,8 @@ def run_script(script: str, arguments: Sequence[str], *, module: bool = False) -
 
 def _run_module(name: str) -> None:
     sys.path[0] = str(Path.cwd())
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    sys.modules["__main__"] = _new_main()
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined] # what `python -m` itself calls: same globals, same words
 
 
 def _run_file(script: str) -> None:
@@ -58,11 +55,16 @@ def _run_file(script: str) -> None:
     with io.open_code(path) as file:
         source = file.read()
     code = compile(source, path, "exec", dont_inherit=True)
-    main = ModuleType("__main__")
-    loader = SourceFileLoader("__main__", path)
-    main.__dict__.update(__file__=path, __builtins__=builtins, __loader__=loader, __spec__=None, __cached__=None)
+    main = _new_main()
+    main.__dict__.update(__file__=path, __loader__=SourceFileLoader("__main__", path), __cached__=None)
     sys.modules["__main__"] = main
     exec(code, main.__dict__)  # noqa: S102 - running the user's script is what this is for
+
+
+def _new_main() -> ModuleType:
+    main = ModuleType("__main__")
+    main.__dict__.update(__builtins__=builtins, __annotations__={})
+    return main
 
 
 def _exit_code(stop: SystemExit) -> int:
@@ -75,15 +77,28 @@ def _exit_code(stop: SystemExit) -> int:
 
 
 def _show(error: BaseException) -> None:
-    """Print the traceback from the user's first frame on, as python would (a syntax error has none)."""
+    """Show the error as python would, through the script's own `sys.excepthook` where it has set one."""
+    sys.stdout.flush()
+    _trim(error)
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except BaseException as broken:  # noqa: BLE001 - the script's hook, and python's words for it
+        _trim(broken)
+        broken.__context__ = None if broken.__context__ is error else broken.__context__
+        print("Error in sys.excepthook:", file=sys.stderr)
+        sys.__excepthook__(type(broken), broken, broken.__traceback__)
+        print("\nOriginal exception was:", file=sys.stderr)
+        sys.__excepthook__(type(error), error, error.__traceback__)
+
+
+def _trim(error: BaseException) -> None:
+    """Let the traceback begin at the user's first frame (a syntax error has none)."""
     ours = str(Path(__file__).resolve().parent)
     trace: TracebackType | None = error.__traceback__
     while trace is not None and _is_ours(trace, ours):
         trace = trace.tb_next
-    sys.stdout.flush()
-    traceback.print_exception(type(error), error, trace)
+    error.__traceback__ = trace
 
 
 def _is_ours(trace: TracebackType, ours: str) -> bool:
-    name = trace.tb_frame.f_code.co_filename
-    return os.path.realpath(name).startswith(ours) or name.startswith("<frozen runpy")
+    return os.path.realpath(trace.tb_frame.f_code.co_filename).startswith(ours)

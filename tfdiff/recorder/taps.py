@@ -28,8 +28,7 @@ class Taps:
         import tensorflow as tf
 
         self._tag += 1
-        queue = self._queue(tensor.dtype)
-        operation = queue.enqueue([tf.constant(self._tag, tf.int64), tensor])
+        operation = _enqueue(self._queue(tensor.dtype), [tf.constant(self._tag, tf.int64), tensor])
         self._operations.setdefault(id(operation.graph), []).append(operation)
         return self._tag
 
@@ -56,6 +55,25 @@ class Taps:
                 tag, tensor = queue.dequeue()
                 values.setdefault(int(tag), deque()).append(tensor.numpy())
         return values
+
+
+def _enqueue(queue: Any, values: list[Any]) -> Any:
+    """The body of a loop's gradient may not capture an eager resource itself: hand it in from graph to graph."""
+    import tensorflow as tf
+    from tensorflow.python.ops import gen_data_flow_ops
+
+    inside = [tf.compat.v1.get_default_graph()]
+    while type(inside[-1]).__name__ in _INNER_GRAPHS:
+        inside.append(inside[-1].outer_graph)
+    handle = queue.queue_ref
+    if any(type(graph).__name__ == _LOOP_GRADIENT for graph in inside):
+        for graph in reversed(inside):
+            handle = graph.capture(handle)
+    return gen_data_flow_ops.queue_enqueue_v2(handle, values)
+
+
+_LOOP_GRADIENT = "_WhileBodyGradFuncGraph"
+_INNER_GRAPHS = (_LOOP_GRADIENT, "WhileBodyFuncGraph", "CondBranchFuncGraph", "_CondGradFuncGraph")
 
 
 def replace_in_graph(tensor: Any, value: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Any:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from tfdiff.recorder.recording import Recording
 
+_LOOP_CONDITION = "WhileCondFuncGraph"
+"""Compares loop counters; TensorFlow lets it capture nothing, not even our queues."""
+
 
 class Tracing:
     """Notes traced ops in the programs of their graphs, and taps them."""
@@ -38,7 +41,7 @@ class Tracing:
     @safe
     def op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any) -> Any:
         """An op was added to a graph; a returned list replaces its outputs."""
-        if op_type in SKIPPED_OPS or self._is_dataset_graph(graph) or self._is_closed(graph):
+        if op_type in SKIPPED_OPS or self._is_dataset_graph(graph) or type(graph).__name__ == _LOOP_CONDITION:
             return None
         program = self.recording.programs.of(graph)
         ids = [t._id for t in inputs]
@@ -153,21 +156,6 @@ class Tracing:
         if not data.is_set or not data.shape_and_type:
             return None
         return gen_resource_variable_ops.read_variable_op(handle, data.shape_and_type[0].dtype)
-
-    def _is_closed(self, graph: Any) -> bool:
-        """Parts of while loops that take no resources (our queues) from outside."""
-        while graph is not None:
-            kind = type(graph).__name__
-            if kind == "WhileCondFuncGraph":
-                return True  # a comparison of loop counters, nothing to see
-            if kind == "_WhileBodyGradFuncGraph":
-                why = (
-                    "TensorFlow lets no tap into the gradient of a loop's body; what comes out of the loop is recorded"
-                )
-                self.recording.output.not_recorded("gradients inside while loops", why)
-                return True
-            graph = getattr(graph, "outer_graph", None)
-        return False
 
     def _is_dataset_graph(self, graph: Any) -> bool:
         """Functions of tf.data run in its own threads and may not be tapped."""

@@ -210,7 +210,7 @@ class Block:
         small = np.array([is_small(seen.size, seen.dtype) for seen in mine], bool)
         made = starts < 0
         stored = np.array([seen.stored for seen in mine], bool)
-        if (made & ~(small & stored)).any():
+        if (starts < -1).any() or (made & ~(small & stored)).any():
             raise ValueError("a sketch that is nowhere")
         if (starts + np.where(made, 0, counts) > sums.size).any():
             raise ValueError("a sketch beyond the numbers there are")

@@ -114,20 +114,21 @@ class Trace:
         return self._block("own", -1)
 
     def value_after(self, variable: int, step: int) -> npt.NDArray[Any] | None:
-        """The newest stored value of a variable after `step` or an earlier one, else the initial one, else None.
+        """The newest value of a variable after `step` or an earlier one, else the initial one.
 
-        Step -1 gives the initial value. Stored values are snapshots: role weight, slot or state, op "", after a step.
+        Step -1 gives the initial value. Values are snapshots: role weight, slot or state, op "", after a step. None
+        where there is none, or where of the newest only statistics are kept: an older one would be another value.
         """
         for number in range(min(step, self.steps - 1), -1, -1):
             if number not in self._snapshots:
                 self._snapshots[number] = _snapshots(self.step(number).observations)
             found = self._snapshots[number].get(variable)
             if found is not None:
-                return self.step(number).array(found)
+                return _array(self.step(number), found)
         block = self.initial()
         for observation in reversed(block.observations):
-            if observation.site.variable == variable and observation.stored:
-                return block.array(observation.index)
+            if observation.site.variable == variable:
+                return _array(block, observation.index)
         return None
 
     def close(self) -> None:
@@ -190,13 +191,16 @@ class Trace:
             return list(zip(sources, pieces, strict=False)), pieces[len(sources) :]
 
 
+def _array(block: Block, index: int) -> npt.NDArray[Any] | None:
+    return block.array(index) if block.observations[index].stored else None
+
+
 def _snapshots(observations: tuple[Observation, ...]) -> dict[int, int]:
-    """Variable to the index of its stored value after the step; the last one counts."""
+    """Variable to the index of its value after the step; the last one counts."""
     return {
         seen.site.variable: seen.index
         for seen in observations
-        if seen.stored
-        and seen.site.variable is not None
+        if seen.site.variable is not None
         and not seen.site.op
         and seen.site.phase in ("update", "state")
         and seen.site.role in _SNAPSHOT_ROLES

@@ -79,7 +79,7 @@ SCHEMA = Schema(
         ("steps", "one block per training step"),
         ("initial", "values of the variables before step 0 as the run used them (after sharing)"),
         ("own", "the same values before sharing replaced them"),
-        ("documents", "JSON of the run: header, variables, sites, row hashes, end; fields with their default are left out"),
+        ("documents", "JSON of the run: header, variables, sites, row hashes, end"),
     ),
     # A block is a group of these; a document has only head, json and data.
     parts=(
@@ -94,7 +94,7 @@ SCHEMA = Schema(
             "sketches, equal ones once: 256 sums each (see trace/sketch.py), or up to 256 numbers of a tensor that has "
             "no more (0 for NaN and infinities; complex ones are pairs)",
         ),
-        Part("data", "u1", "[bytes]", "the stored arrays, C order, equal ones once, each at a multiple of 64"),
+        Part("data", "u1", "[bytes]", "the stored arrays, C order, equal ones once, each at a multiple of 8"),
     ),
     head=(
         Column("tree", "<u8", "position of the block's tree in the table of trees"),
@@ -133,8 +133,10 @@ SCHEMA = Schema(
         ("sites", 'a list of `Site` in "sites"; committed with the first step that has them'),
         (
             "rows",
-            'a list in "sources": `RowSource` in "source", number of its "hashes"; a list in "batches": number of the '
-            "hashes of each step's batch; data holds all, with \"crc32\"",
+            (
+                'a list in "sources": `RowSource` in "source", number of its "hashes"; '
+                'a list in "batches": number of hashes of each step; data holds all, with "crc32"'
+            ),
         ),
         ("end", 'one `End` in "end"; missing when the writer was killed'),
     ),
@@ -171,7 +173,7 @@ INDEX_DTYPE = np.dtype([(column.name, column.dtype) for column in SCHEMA.index])
 STORED_AS = {name: np.dtype(stored) for name, stored in SCHEMA.dtypes}
 TREES = tuple(name for name, _ in SCHEMA.trees)
 BUCKETS = 256
-ALIGNMENT = 64
+ALIGNMENT = 8
 DIGITS = 10
 BASE = 4
 MOST_BLOCKS = BASE**DIGITS
@@ -210,7 +212,11 @@ def markdown() -> str:
         *_table("A block is a group of:", ("dataset", "dtype", "shape", "meaning"), parts),
         *_columns("`head`:", SCHEMA.head),
         *_columns("A row of `index`:", SCHEMA.index),
-        *_table("Documents:", ("kind", "json"), [(f"`{kind}`", text) for kind, text in SCHEMA.documents]),
+        *_table(
+            "Documents (fields that have their default in tfdiff/model.py are left out):",
+            ("kind", "json"),
+            [(f"`{kind}`", text) for kind, text in SCHEMA.documents],
+        ),
         "Dtypes and how they are stored: "
         + ", ".join(f"`{name}` {stored.strip('<')}" for name, stored in SCHEMA.dtypes)
         + ".",

@@ -51,7 +51,7 @@ def load_data():
     """((x_train, y_train), (x_test, y_test)) as keras.datasets.mnist.load_data() has it, with fewer rows"""
     path = mnist_file()
     try:
-        with np.load(path, allow_pickle=False) as f:
+        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as f:
             train, test = (f['x_train'], f['y_train']), (f['x_test'], f['y_test'])
         print('data: MNIST from', path, file=sys.stderr)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
