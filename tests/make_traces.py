@@ -44,9 +44,11 @@ class Cut:
     """Bytes."""
     depth: int = 0
     """How many ops behind the first divergence a draw is looked for that belongs to it."""
+    initial: int = 0
+    """Bytes up to which initial values are kept, if more than `largest`: a small matrix tells its initializer."""
 
 
-CUTS = {"mnist-mlp": Cut(steps=1, largest=512, depth=3), "mnist-cnn": Cut(steps=3, largest=1280)}
+CUTS = {"mnist-mlp": Cut(steps=1, largest=512, depth=3, initial=8192), "mnist-cnn": Cut(steps=3, largest=1280)}
 
 
 def main(names: list[str]) -> int:
@@ -68,7 +70,7 @@ def make(name: str, folder: Path) -> None:
     for side, path in paths.items():
         cut(folder / f"{side}.h5", path, CUTS[name], whole, side)
     check(whole, diff(paths["a"], paths["b"]))
-    print(", ".join(f"{path.name} {path.stat().st_size / 1000:.0f} kB" for path in paths.values()))
+    print(", ".join(f"{path.name} {path.stat().st_size / 1000:.0f} kB" for path in paths.values()))  # noqa: T201
 
 
 def record(folder: Path, side: str, *options: str) -> None:
@@ -90,6 +92,8 @@ def cut(source: Path, path: Path, how: Cut, whole: Result, side: str) -> None:
             kept = evidence(trace.step(first.step), index, how.depth)
 
         def also(block: Block, seen: Observation) -> bool:
+            if block.info.index < 0:
+                return block.nbytes(seen.index) <= how.initial
             return first is not None and block.info.index == first.step and seen.index in kept
 
         trim(trace, path, steps=how.steps, largest=how.largest, force=True, also=also)
@@ -104,7 +108,7 @@ def evidence(block: Block, index: int, depth: int) -> set[int]:
         after |= {one.index for one in seen if after & set(one.inputs)}
         drawn = {one for one in ancestors(block, after) - before if seen[one].site.role == "noise"}
         if drawn:
-            return {*seen[index].inputs, *drawn} - {-1}
+            return {*seen[index].inputs, min(drawn)} - {-1}
     return {*seen[index].inputs} - {-1}
 
 

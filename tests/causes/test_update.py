@@ -97,6 +97,17 @@ def test_only_some_weights_is_no_learning_rate(first):
     assert first(program("a.py", sgd(0.05)), program("b.py", uneven)).code == "unexplained"
 
 
+def test_some_weights_updated_twice_is_no_scale(first):
+    """Two equal updates of one weight are not gradients times two."""
+
+    def twice(p: Program, name: str, g: np.ndarray, step: int) -> None:
+        for _ in range(2 if name == "out/w" else 1):
+            sgd(0.05)(p, name, g, step)
+
+    a = program("a.py", sgd(0.05), optimizer=told(0.05), steps=3)
+    assert first(a, program("b.py", twice, steps=3)).code == "unexplained"
+
+
 def clipped(kind: str, c: float):
     """Clips in front of the update, from all gradients of the step (kept until the last one has come)."""
     seen: dict[str, np.ndarray] = {}

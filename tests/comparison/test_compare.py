@@ -80,6 +80,14 @@ class TestForward:
         assert (first.b.source, first.b.op) == (line(b), b_op)
         assert first.error > first.tolerance
 
+    @pytest.mark.parametrize("coarse", [6e-5, 1e-4, 6e-4])
+    def test_a_small_difference_is_found_whatever_the_loss_makes_of_it(self, diff: Diff, coarse: float) -> None:
+        """An approximated activation is told where it is: the losses agree, agree almost, or differ."""
+        (found,) = diff(coarse=coarse).divergences
+        assert (found.step, found.phase, found.a and found.a.layer) == (0, "forward", "act")
+        assert found.b is not None
+        assert found.b.source == line("act")
+
     def test_both_frontiers_hang_on_one_pair(self, diff: Diff) -> None:
         """The finding names the equal tensors that both ops consume, with arrays that agree."""
         seen: list[Finding] = []

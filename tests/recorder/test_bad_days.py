@@ -1,4 +1,4 @@
-"""Scripts that never train, fail, stop or misbehave: the message, the exit code, and what is kept of the steps before."""
+"""Scripts that never train, fail, stop or misbehave: the message, the exit code, and what is kept of their steps."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def test_tf1_session(record):
 
 def test_training_in_a_thread(record):
     """Only the main thread is recorded; a script that trains elsewhere gets the message, not a half trace."""
-    ran = record(HEAD + "import threading\nt = threading.Thread(target=step, args=(x,))\nt.start()\nt.join()\nprint('done')\n")
+    ran = record(
+        HEAD + "import threading\nt = threading.Thread(target=step, args=(x,))\nt.start()\nt.join()\nprint('done')\n"
+    )
     assert (ran.code, ran.out) == (2, "done\n")
     assert len(ran.talk) == 1
 
@@ -124,7 +126,9 @@ def test_ends_in_step_3(tmp_path, record, ending, code):
 
 def test_ends_between_gradient_and_update(tmp_path, record):
     """A step whose update never came is no step."""
-    text = HEAD.replace("    w.assign_sub(", "    calls.append(1)\n    if len(calls) == 3:\n        sys.exit(4)\n    w.assign_sub(")
+    text = HEAD.replace(
+        "    w.assign_sub(", "    calls.append(1)\n    if len(calls) == 3:\n        sys.exit(4)\n    w.assign_sub("
+    )
     ran = record(text + "calls = []\nfor _ in range(5):\n    step(x)\n")
     assert ran.code == 4
     assert steps(tmp_path) == (2, False, 4)
@@ -168,7 +172,9 @@ def test_stop_is_no_exception_of_the_users(record):
 
 def test_script_that_swallows_everything(tmp_path, record):
     """A bare `except` around the training loop keeps the script alive; the trace is whole all the same."""
-    text = HEAD + "for k in range(4):\n    try:\n        step(x)\n    except:\n        print('swallowed')\nprint('end')\n"
+    text = (
+        HEAD + "for k in range(4):\n    try:\n        step(x)\n    except:\n        print('swallowed')\nprint('end')\n"
+    )
     ran = record(text, "--steps", 2)
     assert ran.code == 0
     assert ran.out.endswith("end\n")

@@ -48,7 +48,9 @@ def test_recorded(tfdiff, tmp_path):
             assert len(trace.batch_rows) == 3
             for step, rows in enumerate(trace.batch_rows):
                 block = trace.step(step)
-                batch = [block.array(o.index) for o in block.observations if o.site.role == role and o.shape[:1] == (16,)]
+                batch = [
+                    block.array(o.index) for o in block.observations if o.site.role == role and o.shape[:1] == (16,)
+                ]
                 assert np.array_equal(rows, row_signatures(batch))
         seen = [np.concatenate(trace.batch_rows) for trace in (a, b)]
         assert not np.array_equal(*seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ Y = np.random.RandomState(2).randint(0, 4, size=48).astype("int64")
 
 
 def keras_model(tf):
+    """Dense, batch norm, dropout, dense."""
     layers = tf.keras.layers
     return tf.keras.Sequential(
         [
@@ -114,9 +116,9 @@ def test_eager_weights_are_bit_equal(tf, tmp_path, train):
     ],
 )
 def test_compiled_weights_are_equal_within_noise(tf, tmp_path, train, capsys):
-    """A compiled run may differ by how ops are fused, not more: the same draws, batches and updates. The size is printed."""
+    """A compiled run may differ by how ops are fused, not more: same draws, batches, updates. The size is printed."""
     plain, recorded = both(tf, lambda: train(tf), tmp_path / "a.h5")
     size = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(plain, recorded, strict=True))
     with capsys.disabled():
-        print(f" [largest relative difference of a final weight: {size:.1e}]", end="")
+        sys.stdout.write(f" [largest relative difference of a final weight: {size:.1e}]")
     assert size < 1e-5

@@ -21,11 +21,14 @@ import json, os, sys, threading, warnings
 import helper
 main = sys.modules["__main__"]
 seen = {
-    "argv": sys.argv, "name": __name__, "file": __file__, "path": sys.path, "cwd": os.getcwd(),
+    "argv": sys.argv, "name": __name__, "file": __file__, "path": sys.path,
+    "cwd": os.getcwd(),
     "spec": None if __spec__ is None else [__spec__.name, __spec__.origin], "package": __package__, "doc": __doc__,
     "cached": __cached__, "loader": type(__loader__).__name__, "builtins": type(__builtins__).__name__,
-    "main": main.__dict__ is globals(), "mainfile": main.__file__, "names": sorted(globals()), "helper": helper.__file__,
-    "thread": threading.current_thread().name, "hook": sys.excepthook is sys.__excepthook__, "limit": sys.getrecursionlimit(),
+    "main": main.__dict__ is globals(), "mainfile": main.__file__, "names": sorted(globals()),
+    "helper": helper.__file__,
+    "thread": threading.current_thread().name,
+    "hook": sys.excepthook is sys.__excepthook__, "limit": sys.getrecursionlimit(),
     "stdin": sys.stdin.read(), "finders": len(sys.path_hooks),
     "optimize": sys.flags.optimize, "seen": [m for m in ("tensorflow", "keras", "textual", "rich") if m in sys.modules],
 }
@@ -172,7 +175,9 @@ def test_spawned_children(both):
 
 def test_encoding_of_the_source(both, tmp_path):
     """The script's own encoding line counts."""
-    (tmp_path / "script.py").write_bytes("# -*- coding: latin-1 -*-\nimport sys\nprint(ascii('ä'))\nsys.exit(2)\n".encode("latin-1"))
+    (tmp_path / "script.py").write_bytes(
+        "# -*- coding: latin-1 -*-\nimport sys\nprint(ascii('ä'))\nsys.exit(2)\n".encode("latin-1")
+    )
     own, recorded = both("script.py")
     assert (own.code, own.out) == (recorded.code, recorded.out)
     assert own.code == 2

@@ -71,11 +71,13 @@ def record(zygote, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
 
 @pytest.fixture(params=STYLES)
 def style(request: pytest.FixtureRequest) -> str:
+    """Each style."""
     return request.param
 
 
 @pytest.fixture
 def trace(record, style: str):
+    """Its trace."""
     with open_trace(record(style)) as opened:
         yield opened
 
@@ -200,7 +202,7 @@ def test_activation_gradients(trace):
 
 
 def test_weight_gradients(trace, style):
-    """Each weight's gradient is recorded as the tape gave it and, where there is an optimizer, as it was handed over."""
+    """Each weight's gradient is recorded as the tape gave it and, where there is an optimizer, as that got it."""
     block = trace.step(2)
     gradients = by_variable(trace, block, "weight gradient")
     assert set(gradients) == SHAPES
@@ -329,6 +331,7 @@ def test_equivalent_the_other_way(record, a, b):
 
 
 def assert_equivalent(result) -> None:
+    """All shared, all compared, nothing found."""
     assert (result.verdict, result.first, result.own, result.divergences) == ("equivalent", None, (), ())
     assert result.compared == STEPS
     expected = {"weights": {"shared": 4, "a": 4, "b": 4}, "batches": True, "noise": True}
@@ -338,9 +341,11 @@ def assert_equivalent(result) -> None:
     assert {"data", "forward", "loss", "backward", "update"} <= {row.phase for row in equal}
 
 
-@pytest.mark.parametrize("b", ["fit_functional", "fit_eagerly", "keras_function", "raw_eager", "raw_function", "module"])
+@pytest.mark.parametrize(
+    "b", ["fit_functional", "fit_eagerly", "keras_function", "raw_eager", "raw_function", "module"]
+)
 def test_fault_is_found_at_its_line(record, b):
-    """Another dropout rate in b: the first divergence is in the forward pass of step 0, at both dropout lines, and has its name."""
+    """Another dropout rate in b: first in the forward pass of step 0, at both dropout lines, under its name."""
     result = tfdiff.diff(record("fit_sequential"), record(b, rate=0.6))
     assert result.verdict == "diverged"
     first = result.first
@@ -353,7 +358,9 @@ def test_fault_is_found_at_its_line(record, b):
 
 def test_style_one_real_process(record, tmp_path, python):
     """The same through `python -m tfdiff` alone, TensorFlow imported by nobody but the script."""
-    ran = python("-m", "tfdiff", "record", "-o", "b.h5", "--reference", record("fit_sequential"), SCRIPT, "raw_function")
+    ran = python(
+        "-m", "tfdiff", "record", "-o", "b.h5", "--reference", record("fit_sequential"), SCRIPT, "raw_function"
+    )
     assert ran.code == 0, ran.err
     assert ran.talk[-1] == f"tfdiff: {STEPS} steps in b.h5"
     assert_equivalent(tfdiff.diff(record("fit_sequential"), tmp_path / "b.h5"))

@@ -1,4 +1,4 @@
-"""What the recorder relies on in TensorFlow's and Keras' private parts: one test per touch of `tf_hooks` and `keras_hooks`.
+"""What the recorder relies on in TensorFlow's and Keras' private parts: a test per touch of `tf_hooks`, `keras_hooks`.
 
 A new TensorFlow that changes one of these breaks one test here, and its name says what to mend.
 """
@@ -57,7 +57,7 @@ def spy(patches: Patches, owner: Any, name: str, seen: list) -> None:
 
 
 def test_op_callback_sees_eager_ops(tf):
-    """`callback(op_type, inputs, attrs, outputs, op_name, graph)`: type as str or bytes, graph None, attrs flat name, value."""
+    """`callback(op_type, inputs, attrs, outputs, op_name, graph)`: str or bytes, no graph, attrs as a flat list."""
     seen = []
     a, b = tf.ones((2, 3)), tf.ones((3, 4))
 
@@ -88,7 +88,7 @@ def test_op_callback_changes_eager_outputs_in_place(tf):
 
 
 def test_op_callback_in_a_graph(tf):
-    """While a function is traced the callback gets the FuncGraph (it has `captures`), and what it returns replaces the outputs."""
+    """While a function is traced the callback gets the FuncGraph; what it returns replaces the outputs."""
     seen = []
 
     def replace(op_type, inputs, attrs, outputs, op_name=None, graph=None):  # noqa: ARG001
@@ -147,7 +147,7 @@ def test_op_callback_is_of_one_thread(tf):
 
 
 def test_call_flat_runs_every_compiled_function(tf, patches):
-    """`AtomicFunction.call_flat(self, *tensors)` returns flat results, is reached by each execution, and `name` is bytes."""
+    """`AtomicFunction.call_flat(self, *tensors)` is reached by each execution, returns flat results; `name` is bytes."""
     from tensorflow.python.eager.polymorphic_function import atomic_function
 
     seen: list[Any] = []
@@ -169,7 +169,7 @@ def test_call_flat_runs_every_compiled_function(tf, patches):
 
 
 def test_from_func_graph_defines_every_compiled_function(tf, patches):
-    """`atomic_function.from_func_graph(name, graph, ...)` is looked up in its module when a function, and its backward, is made."""
+    """`atomic_function.from_func_graph(name, graph, ...)` is looked up in its module for each function made."""
     from tensorflow.python.eager.polymorphic_function import atomic_function
 
     made: list[Any] = []
@@ -224,7 +224,7 @@ def test_control_outputs_run_although_nobody_uses_them(tf, patches):
 
 
 def test_queues_carry_values_out_of_a_function(tf):
-    """A FIFO queue of (tag, any shape) takes tensors from inside a loop of a compiled function, in order, without limit."""
+    """A FIFO queue of (tag, any shape) takes tensors from inside a loop of a function, in order, without limit."""
     queue = tf.queue.FIFOQueue(-1, [tf.int64, tf.float32], shapes=None)
 
     @tf.function
@@ -238,7 +238,7 @@ def test_queues_carry_values_out_of_a_function(tf):
 
 
 def test_control_flow_ops_name_their_functions(tf):
-    """If and While ops carry their branches' names as attributes, and gradients may rewrite the op: it is asked late."""
+    """If and While ops carry their branches' names as attributes; gradients may rewrite the op: it is asked late."""
     w = tf.Variable(2.0)
 
     @tf.function
@@ -259,7 +259,7 @@ def test_control_flow_ops_name_their_functions(tf):
 
 
 def test_function_keeps_jit_compile(tf):
-    """`Function._jit_compile` says whether XLA was asked for, is read at the first call, and `_name` is the function's."""
+    """`Function._jit_compile` says whether XLA is wanted and is read at the first call; `_name` is the name."""
     from tensorflow.python.eager.polymorphic_function import polymorphic_function
 
     @tf.function(jit_compile=True)
@@ -274,7 +274,7 @@ def test_function_keeps_jit_compile(tf):
 
 
 def test_dataset_functions_are_traced_under_structured_function(tf):
-    """Functions given to tf.data are traced below a file of that name: they run in other threads and are never tapped."""
+    """Functions given to tf.data are traced below a file of that name: they run in other threads, never tapped."""
     from tfdiff.recorder.attributes import under_dataset
 
     inside = []
@@ -328,7 +328,7 @@ def test_tape_pushes_and_pops_through_its_methods(tf, patches):
 
 
 def test_tape_gradient_takes_more_sources(tf):
-    """`GradientTape.gradient` may be asked for intermediate tensors too: the weights' gradients are bit for bit the same."""
+    """`GradientTape.gradient` may be asked for intermediate tensors too: the weights' gradients keep every bit."""
     w = tf.Variable(np.random.RandomState(0).normal(size=(5, 3)).astype("float32"))
     x = tf.constant(np.random.RandomState(1).normal(size=(4, 5)).astype("float32"))
 
@@ -344,7 +344,7 @@ def test_tape_gradient_takes_more_sources(tf):
 
 
 def test_gradient_functions_are_looked_up_in_ops(tf, patches):
-    """Backward graphs ask `ops.get_gradient_function(op)` for each forward op and call what it returns with the gradients."""
+    """Backward graphs ask `ops.get_gradient_function(op)` for each forward op and call what it returns."""
     from tensorflow.python.framework import ops
 
     seen = []
@@ -378,7 +378,7 @@ def test_gradient_functions_are_looked_up_in_ops(tf, patches):
 
 
 def test_every_variable_passes_the_base_class(tf, patches):
-    """`BaseResourceVariable.__init__` makes each tf.Variable; afterwards it has an eager handle with an id, and keeps it."""
+    """`BaseResourceVariable.__init__` makes each tf.Variable; afterwards it has an eager handle whose id stays."""
     from tensorflow.python.ops import resource_variable_ops
 
     seen: list[Any] = []
@@ -409,7 +409,9 @@ def test_assign_ops_have_the_handle_first(tf):
 
     seen = []
     variable = tf.Variable([1.0, 2.0])
-    with callback(lambda kind, inputs, *_, **__: seen.append((kind.decode() if isinstance(kind, bytes) else kind, inputs))):
+    with callback(
+        lambda kind, inputs, *_, **__: seen.append((kind.decode() if isinstance(kind, bytes) else kind, inputs))
+    ):
         variable.assign([2.0, 3.0])
         variable.assign_add([2.0, 3.0])
         variable.assign_sub([2.0, 3.0])
@@ -422,7 +424,7 @@ def test_assign_ops_have_the_handle_first(tf):
 
 
 def test_arrays_become_tensors_through_constant_op(tf, patches):
-    """`constant_op.convert_to_eager_tensor(value, ctx, dtype)` makes `tf.constant` and `tf.convert_to_tensor` of an array."""
+    """`constant_op.convert_to_eager_tensor(value, ctx, dtype)` is behind `tf.constant` and `tf.convert_to_tensor`."""
     from tensorflow.python.framework import constant_op
 
     seen: list[Any] = []
@@ -435,7 +437,7 @@ def test_arrays_become_tensors_through_constant_op(tf, patches):
 
 
 def test_arrays_given_to_ops_pass_the_fast_path(tf, patches):
-    """`pywrap_tfe.TFE_Py_FastPathExecute(ctx, op_name, name, *args)` gets arrays and variables that are handed to an op itself."""
+    """`pywrap_tfe.TFE_Py_FastPathExecute(ctx, op_name, name, *args)` gets arrays handed to an op itself."""
     from tensorflow.python import pywrap_tfe
 
     seen: list[Any] = []
@@ -449,7 +451,7 @@ def test_arrays_given_to_ops_pass_the_fast_path(tf, patches):
 
 
 def test_dataset_from_arrays(tf, patches):
-    """`DatasetV2.from_tensor_slices` is the static method behind `tf.data.Dataset.from_tensor_slices`, and stays static."""
+    """`DatasetV2.from_tensor_slices` is the static method behind `Dataset.from_tensor_slices`, and stays static."""
     from tensorflow.python.data.ops import dataset_ops
 
     seen: list[Any] = []
@@ -462,7 +464,7 @@ def test_dataset_from_arrays(tf, patches):
 
 
 def test_handle_data_knows_the_dtype(tf):
-    """The handle's data tell the dtype of its variable, also for a captured handle inside a function (taps read through it)."""
+    """The handle's data tell the dtype of its variable, also for a captured handle inside a function."""
     from tensorflow.python.ops import handle_data_util
 
     variable, found = tf.Variable(np.ones(2, "float64")), []
@@ -519,11 +521,11 @@ def test_keras_layers_pass_the_base_class(tf, patches):
     order: list[str] = []
 
     def make(original):
-        def __call__(self, *args, **kwargs):
+        def replacement(self, *args, **kwargs):
             order.append(self.name)
             return original(self, *args, **kwargs)
 
-        return __call__
+        return replacement
 
     model = tf.keras.Sequential([tf.keras.layers.Dense(2, name="d"), tf.keras.layers.ReLU(name="r")], name="m")
     model.build((None, 3))
@@ -534,7 +536,7 @@ def test_keras_layers_pass_the_base_class(tf, patches):
 
 
 def test_keras_losses_pass_the_base_class(tf, patches):
-    """Loss objects are called through `Loss.__call__`; what `compile` was given is called through `CompileLoss.__call__`."""
+    """Loss objects are called through `Loss.__call__`, what `compile` was given through `CompileLoss.__call__`."""
     from keras.src.losses.loss import Loss
     from keras.src.trainers.compile_utils import CompileLoss
 
@@ -569,7 +571,7 @@ def test_keras_optimizers_pass_apply(tf, patches):
 
 
 def test_keras_variables_wrap_a_tensorflow_variable(tf, patches):
-    """`Variable._initialize(value)` makes `_value`, a tf.Variable; `path` is the layer's path with the variable's name."""
+    """`Variable._initialize(value)` makes `_value`, a tf.Variable; `path` is the layer's and the variable's name."""
     from keras.src.backend.tensorflow.core import Variable
 
     seen: list[Any] = []
@@ -594,7 +596,7 @@ def test_keras_metrics_add_their_variables(tf, patches):
 
 
 def test_keras_trainer_settings(tf):
-    """`compile` leaves `steps_per_execution` and `jit_compile` as settable attributes, read when `fit` makes its function."""
+    """`compile` leaves `steps_per_execution` and `jit_compile` as attributes, read when `fit` makes its function."""
     from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
     from keras.src.trainers.trainer import Trainer
 

@@ -71,18 +71,21 @@ def train(tf):
 def test_nothing_stays_patched(tf, tmp_path, ends):
     """However the block ends, no attribute of TensorFlow or Keras is another object than before."""
     before, rest = photograph(tf), hooked()
-    expected = {"raises": ZeroDivisionError, "no steps": NoStepsError, "stops inside a tape": KeyError}.get(ends)
-    with pytest.raises(expected) if expected else contextlib.nullcontext(), tfdiff.record(tmp_path / "a.h5", quiet=True):
+    expected = {"raises": ValueError, "no steps": NoStepsError, "stops inside a tape": ValueError}.get(ends)
+    with (
+        pytest.raises(expected) if expected else contextlib.nullcontext(),
+        tfdiff.record(tmp_path / "a.h5", quiet=True),
+    ):
         inside = changed(before, photograph(tf))
         assert len(inside) > 15
         assert hooked() == (rest[0] + 1, rest[1] + 1)
         if ends != "no steps":
             train(tf)
         if ends == "raises":
-            1 / 0  # noqa: B018
+            int("x")
         if ends == "stops inside a tape":
             with tf.GradientTape():
-                {}["x"]  # noqa: B018
+                ["x"].index("y")
     assert changed(before, photograph(tf)) == []
     assert hooked() == rest
 
@@ -125,10 +128,14 @@ def test_results_are_not_changed_in_kind(tf, tmp_path):
 def test_errors_of_the_block_are_the_blocks(tf, tmp_path):
     """TensorFlow's own errors come out of a recording as they are; what was recorded before stays readable."""
     path = tmp_path / "a.h5"
-    with pytest.raises(tf.errors.InvalidArgumentError), tfdiff.record(path, quiet=True):
+
+    def block():
         train(tf)
         train(tf)
         tf.matmul(tf.ones((2, 3)), tf.ones((2, 3)))
+
+    with pytest.raises(tf.errors.InvalidArgumentError), tfdiff.record(path, quiet=True):
+        block()
     with open_trace(path) as trace:
         assert trace.steps == 2
         assert (trace.end.complete, trace.end.exit_code) == (False, 1)

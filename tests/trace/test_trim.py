@@ -24,7 +24,7 @@ def cut(source, target, **options):
 
 @pytest.mark.parametrize("largest", [0, 47, 48, 10**9])
 def test_only_the_large_arrays_go(sample, tmp_path, largest):
-    """Observations, statistics and sketches stay bit by bit; arrays up to the limit stay, larger ones are not stored."""
+    """Observations, statistics and sketches stay bit by bit; arrays up to the limit stay, larger ones go."""
     path = cut(sample, tmp_path / "cut.h5", steps=2, largest=largest)
     with open_trace(sample) as whole, open_trace(path) as small:
         assert small.steps == 2

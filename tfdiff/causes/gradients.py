@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfdiff.causes.hypothesis import Proposal
-from tfdiff.causes.optimizer import rounding
+from tfdiff.causes.optimizer import others_agree, rounding
 from tfdiff.causes.scene import joined, proportion, same
 from tfdiff.causes.treatment import treated
 from tfdiff.causes.words import at, creator, number, plain
@@ -24,7 +24,9 @@ MAX_ACCUMULATED = 64
 def gradient_scale(scene: Scene) -> Proposal | None:
     """All gradients are k times A's: those out of the tape, those of several steps together, or those handed on."""
     found = _of_tape(scene) if scene.phase == "backward" else _of_update(scene)
-    return found or treated(scene, scaled=True)
+    if found is None and not others_agree(scene):  # a factor on some weights only is another fault
+        found = treated(scene, scaled=True)
+    return found
 
 
 def gradient_clipping(scene: Scene) -> Proposal | None:

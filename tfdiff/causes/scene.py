@@ -53,7 +53,7 @@ class Side:
         self.frontier = frontier
         self._arrays: dict[int, Floats] = {}
         self._tried: dict[int, int] = {}
-        """By observation how many ops deep its array was looked for: a deeper look may find what a shallow one did not."""
+        """How many ops deep an array was looked for: a deeper look may find what a shallow one did not."""
         self.memo: dict[tuple[Any, ...], Any] = {}
         """What hypotheses found out about this side, so that the next one need not again."""
 

@@ -64,11 +64,25 @@ def locate(runs: Runs, view: StepView, a_root: int, b_root: int) -> Located | No
         if a_side.root_matched and b_side.root_matched:
             return None
         located = _join(view, a_side, b_side, matching)
-        carried = GROWTH * max((match.error for match in located.cuts), default=0.0)
-        if located.a is None or located.b is None or located.error > carried or located.error > CEILING:
+        if located.a is None or located.b is None or located.error > min(GROWTH * _fed(view, located), CEILING):
             return located
         tolerance = 1.5 * located.error
     return None
+
+
+def _fed(view: StepView, located: Located) -> float:
+    """The largest error among the equal tensors that the two frontier ops consume.
+
+    Others behind the cut say nothing of these ops: means over a batch agree better than what they are taken from.
+    """
+    errors = [0.0 if located.cut is None else located.cut.error]
+    for graph, index, matches in (
+        (view.a, located.a, located.matching.from_a),
+        (view.b, located.b, located.matching.from_b),
+    ):
+        operands = graph.operands(index) if index is not None else ()
+        errors += [matches[operand][0].error for operand in operands if operand in matches]
+    return max(errors)
 
 
 def _side(graph: StepGraph, root: int, matched: Iterable[int]) -> Side:

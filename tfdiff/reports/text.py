@@ -123,6 +123,8 @@ def _proof(cause: Cause) -> str:
 
 
 def _constant(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{plain(str(name))} {_constant(item)}" for name, item in value.items())
     if isinstance(value, (list, tuple)):
         return ", ".join(_constant(item) for item in value)
     return constant(value)

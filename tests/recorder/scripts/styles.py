@@ -1,6 +1,7 @@
+# ruff: noqa: B905, D102, D103, FBT002 - a script as a user writes it
 """One network, written in every TensorFlow 2 style: `styles.py STYLE [RATE] [STEPS] [shuffle]`.
 
-12 inputs, 16 relu units, dropout, 4 logits, softmax crossentropy, SGD with momentum; `# mark:` names lines for the tests.
+12 inputs, 16 relu units, dropout, 4 logits, softmax crossentropy, SGD with momentum. `# mark:` names lines for tests.
 """
 
 import sys
