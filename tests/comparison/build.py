@@ -41,6 +41,12 @@ class Plan:
     activation: str = "relu"
     coarse: float = 0.0
     """Relative error of an activation that is only approximated (gelu by tanh)."""
+    branch: float = 0.0
+    """Factor of a branch that is added to the activation."""
+    pivot: float | None = None
+    """What one element is in front of the activation: +-1e-8 is one number within rounding, with two slopes."""
+    slope: float = 1.0
+    """Factor on the activation's gradient (a custom gradient that is wrong)."""
     rate: float = 0.3
     epsilon: float = 1e-3
     momentum: float = 0.99
@@ -169,13 +175,20 @@ class Network:
         z = recorder.op("first", "MatMul", value[x_at] @ v["W1"], x_at, w1)
         h = z
         if plan.bias:
-            h = recorder.op("first", "AddV2", value[z] + v["b1"], z, self.read("b1"), last=plan.activation == "none")
+            added = value[z] + v["b1"]
+            if plan.pivot is not None:
+                added[3, 5] = plan.pivot
+            h = recorder.op("first", "AddV2", added, z, self.read("b1"), last=plan.activation == "none")
         out = h
         if plan.activation == "relu":
             exact = np.maximum(value[h], 0)
             out = recorder.op("act", "Relu", exact * (1 + plan.coarse * np.sin(20 * value[h])), h, last=True)
         elif plan.activation == "tanh":
             out = recorder.op("act", "Tanh", np.tanh(value[h]), h, last=True)
+        if plan.branch:
+            factor = recorder.put("constant", "forward", "Const", np.float32(plan.branch))
+            beside = recorder.op("act", "Mul", value[out] * value[factor], out, factor)
+            out = recorder.op("act", "AddV2", value[out] + value[beside], out, beside, last=True)
         act, statistics = out, None
         if plan.normalize:
             out, statistics = self.normalization(out)
@@ -290,7 +303,7 @@ class Network:
                 "tanh": lambda h: 1 - np.tanh(h) ** 2,
                 "none": lambda h: h * 0 + 1,
             }
-            d = operation("ReluGrad", value[d] * slope[plan.activation](value[f["h"]]), d, of=f["h"])
+            d = operation("ReluGrad", value[d] * plan.slope * slope[plan.activation](value[f["h"]]), d, of=f["h"])
             w1 = operation("MatMul", value[f["x"]].T @ value[d], d)
             if plan.penalty:
                 w1 = operation("AddV2", value[w1] + 2 * plan.penalty * v["W1"], w1)

@@ -43,6 +43,10 @@ class TestEquivalent:
         plan = {"activation": "none", "adaptive": True, "lr": 2e-4}
         assert diff(reference=Plan(**plan), **plan).verdict == "equivalent"
 
+    def test_an_element_on_the_other_side_of_a_kink_is_rounding(self, diff: Diff) -> None:
+        """1e-8 and -1e-8 are equal in front of a relu; that only one of them passes a gradient on is no fault."""
+        assert diff(reference=Plan(pivot=1e-8), pivot=-1e-8).verdict == "equivalent"
+
     def test_two_shuffles_of_the_same_rows_are_no_difference(self, diff: Diff) -> None:
         """Both runs shuffle, each in its own way."""
         result = diff(reference=Plan(shuffle=True), shuffle=True)
@@ -87,6 +91,13 @@ class TestForward:
         assert (found.step, found.phase, found.a and found.a.layer) == (0, "forward", "act")
         assert found.b is not None
         assert found.b.source == line("act")
+
+    def test_a_difference_that_an_addition_waters_down_is_found(self, diff: Diff) -> None:
+        """A thousandth of a branch of one percent: all behind it agrees within tolerance, but not to rounding."""
+        result = diff(reference=Plan(branch=0.01, normalize=False), branch=0.01001, normalize=False)
+        (found,) = result.divergences
+        assert (found.step, found.phase, found.summary) == (0, "forward", "a: Mul(., 0.01); b: Mul(., 0.01001)")
+        assert found.error == pytest.approx(1e-3, rel=0.01)
 
     def test_both_frontiers_hang_on_one_pair(self, diff: Diff) -> None:
         """The finding names the equal tensors that both ops consume, with arrays that agree."""
@@ -150,6 +161,12 @@ class TestBackward:
         assert [divergence.phase for divergence in result.divergences] == ["backward"]
         assert seen[0].kind == "missing-gradient"
         assert {result.a_header.script, len(seen[0].also)} == {"a.py", 2}
+
+    def test_a_wrong_slope(self, diff: Diff) -> None:
+        """Where no element lies at a kink, two percent of a gradient are a fault."""
+        (found,) = diff(slope=1.02).divergences
+        assert (found.step, found.phase) == (0, "backward")
+        assert found.error == pytest.approx(0.02, rel=0.05)
 
     def test_clipping_shows_in_what_the_optimizer_is_handed(self, diff: Diff) -> None:
         """Equal gradients, different applied gradients, different updates: backward."""

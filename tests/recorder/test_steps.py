@@ -68,7 +68,7 @@ class Program:
 
     def gradient(self, loss: int, *handles: int) -> list[int]:
         """A gradient call."""
-        self.builder.gradient_begin(GradientBegin([loss], CODE))
+        self.builder.gradient_begin(GradientBegin([loss], CODE, list(handles)))
         found = [self.op("MatMulGrad", loss) for _ in handles]
         for handle in handles:  # as `Passes.gradient_end` does
             self.variables.mark(handle, "weight")
@@ -196,6 +196,101 @@ def test_two_passes_with_an_update_between(program):
     program.descend(g, *program.gradient(program.forward(g, d), g))
     first, second = program.finish()
     assert (assigns(first), assigns(second)) == ([("update", "d")], [("update", "g")])
+
+
+def test_update_between_two_passes_over_one_forward(program):
+    """A persistent tape: first pass, its update, second pass over the same forward, its update."""
+    w, v = program.variable("w"), program.variable("v")
+    for _ in range(2):
+        losses = program.forward(w), program.forward(v)
+        program.descend(w, *program.gradient(losses[0], w))
+        program.descend(v, *program.gradient(losses[1], v))
+    found = program.finish()
+    assert [assigns(step) for step in found] == [[("update", "w")], [("update", "v")]] * 2
+    assert [step.info.applied for step in program.steps] == [True] * 4
+
+
+def test_two_networks_updated_together(program):
+    """Two passes over forward passes of their own, both updates at the end: each step has its own, states included."""
+    g, d, mean = program.variable("g"), program.variable("d"), program.variable("mean", trainable=False)
+    for _ in range(2):
+        (of_g,) = program.gradient(program.forward(g), g)
+        loss = program.forward(d)
+        program.op("AssignSubVariableOp", mean, program.op("Sum", loss), after=np.ones(2, "float32"))
+        (of_d,) = program.gradient(loss, d)
+        program.descend(g, of_g)
+        program.descend(d, of_d)
+    found = program.finish()
+    assert [assigns(step) for step in found] == [[("update", "g")], [("state", "mean"), ("update", "d")]] * 2
+
+
+def test_gradients_added_up_by_the_script(program):
+    """Micro-batches whose gradients a Python list adds up: only the last one is followed by the update."""
+    w = program.variable("w")
+    for _ in range(2):
+        (one,) = program.gradient(program.forward(w), w)
+        (two,) = program.gradient(program.forward(w), w)
+        program.descend(w, program.op("AddN", one, two))
+    program.finish()
+    assert [step.info.applied for step in program.steps] == [False, True, False, True]
+
+
+def test_draw_before_the_tape_opens(program):
+    """What ran between the last update and the tape belongs to the next step, for each of its gradient calls."""
+    g, d = program.variable("g"), program.variable("d")
+    for _ in range(3):
+        noise = program.op("RandomStandardNormal", value=np.zeros((4, 2)))
+        program.builder.finish()  # as the opening of a tape does
+        hidden = program.op("MatMul", noise, program.op(READ_OP, g), boundary=True)
+        losses = [program.op("Mean", program.op("MatMul", hidden, program.op(READ_OP, d))) for _ in range(2)]
+        (of_g,) = program.gradient(losses[0], g)
+        (of_d,) = program.gradient(losses[1], d)
+        program.descend(g, of_g)
+        program.descend(d, of_d)
+    found = program.finish()
+    assert len(found) == 6
+    assert [[role for role, *_ in step].count("noise") for step in found] == [1] * 6
+
+
+def test_batch_made_once(program):
+    """A batch made before the loop is the input of every step."""
+    w, x = program.variable("w"), program.leaf()
+    for _ in range(5):
+        product = program.op("MatMul", x, program.op(READ_OP, w), boundary=True)
+        program.descend(w, *program.gradient(program.op("Mean", product), w))
+    found = program.finish()
+    assert [[role for role, *_ in step].count("input") for step in found] == [1] * 5
+
+
+def test_second_pass_asks_for_its_own_activations(program):
+    """A gradient call is asked for the activations of its own target, also when they ran before another call."""
+    w, v = program.variable("w"), program.variable("v")
+
+    class Symbol(float):
+        """A value that a tape could be asked for."""
+
+        _id, dtype = 1, np.dtype("float32")
+
+    def branch(handle):
+        event = OpEvent("MatMul", CODE, [program.op(READ_OP, handle)], [fresh()], [Symbol()], boundary=True)
+        program.builder.add(event)
+        return event.outputs[0]
+
+    one, two = branch(w), branch(v)
+    assert [token for token, _ in program.builder.activations([one])] == [one]
+    program.gradient(one, w)
+    assert [token for token, _ in program.builder.activations([two])] == [two]
+
+
+def test_metrics_are_no_part_of_the_update(program):
+    """What a metric counts, and the evaluation it counts, stay out of the step they follow."""
+    w, total = program.variable("w"), program.variable("total", trainable=False)
+    program.variables.by_handle(total).kind = "metric"
+    program.descend(w, *program.gradient(program.forward(w), w))
+    program.op("AssignAddVariableOp", total, program.forward(w), after=np.ones(2, "float32"))
+    (step,) = program.finish()
+    assert len(step) == 10
+    assert assigns(step) == [("update", "w")]
 
 
 def test_moving_statistics(program):

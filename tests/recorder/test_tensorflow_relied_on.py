@@ -147,7 +147,7 @@ def test_op_callback_is_of_one_thread(tf):
 
 
 def test_call_flat_runs_every_compiled_function(tf, patches):
-    """`AtomicFunction.call_flat(self, *tensors)` is reached by each execution, returns flat results; `name` is bytes."""
+    """`AtomicFunction.call_flat(self, *tensors)` is reached by each execution, returns flat results; `name`: bytes."""
     from tensorflow.python.eager.polymorphic_function import atomic_function
 
     seen: list[Any] = []

@@ -84,11 +84,17 @@ def distribution(scene: Scene) -> Proposal | None:
         scene.finding.divergence.error,
         0.0 if values is None else max(0.0, misfit(values, a) - SAMPLING / values.size**0.5),
         f"B initializes {name} with {b.words}, A with {a.words}{more}",
-        f"tf.Variable({a.code(shape)}){at(scene.finding.divergence.b)}",
+        f"tf.Variable({a.code(shape)}){_where(scene, pair)}",
         {"a": _constants(a), "b": _constants(b)},
         fitted=0,
         doubt=0.1 if "other" in (a.kind, b.kind) else 0.02,
     )
+
+
+def _where(scene: Scene, pair: VariablePair) -> str:
+    """The line that creates the variable that is named; it need not be the first one that differs."""
+    source = scene.finding.b.variables[pair.b].source
+    return f" at {plain(source)}" if source else at(scene.finding.divergence.b)
 
 
 def misfit(values: Floats, named: Distribution) -> float:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.graph import says_cross_entropy
-from tfdiff.comparison.localize import Located, locate
+from tfdiff.comparison.localize import Located, locate, may_begin
+from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.metrics import MAX_EXACT, best_permutation, layout_error, observation_error
 from tfdiff.comparison.places import describe, place_of
+from tfdiff.comparison.tolerance import GROWTH
 from tfdiff.model import Divergence
 
 if TYPE_CHECKING:
@@ -89,17 +91,75 @@ def _at_roots(runs: Runs, view: StepView, roots: tuple[int, int]) -> _Parting | 
 
 
 def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
-    """Outputs of paired weights that differ by more than rounding but by less than `NEAR`, in order of execution."""
+    """Counterparts that differ by more than rounding but by less than `NEAR`, in order of execution."""
+    for index, other in sorted({*_output_pairs(runs, view), *_alike_pairs(runs, view)}):
+        if view.tolerances.forward < _output_error(view, index, other) < NEAR:
+            yield index, other
+
+
+def _output_pairs(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
+    """Outputs of paired weights."""
     outputs = _weight_outputs(view.a), _weight_outputs(view.b)
-    paired = []
     for variable, indices in outputs[0].items():
         pair = runs.by_a.get(variable)
         others = outputs[1].get(pair.b, []) if pair is not None else []
         # A weight that is used several times (both branches of a siamese net) is used in one order on both sides.
-        paired += list(zip(indices, others, strict=True)) if len(indices) == len(others) else []
-    for index, other in sorted(paired):
-        if view.tolerances.forward < _output_error(view, index, other) < NEAR:
-            yield index, other
+        if len(indices) == len(others):
+            yield from zip(indices, others, strict=True)
+
+
+def _alike_pairs(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
+    """Ops of one type without an equal that take the same tensors of the batch, and whose difference lives on.
+
+    Another way of writing ends in tensors that agree within rounding again; a difference that a residual connection or
+    a mean only waters down does not, though it may fall below the tolerance.
+    """
+    matching = match_forward(runs, view, view.tolerances.forward)
+    for index in view.a.order:
+        if index in matching.from_a or not may_begin(view.a, index):
+            continue
+        for other in _consumers_alike(view, matching, index):
+            fed = max(matching.from_a[operand][0].error for operand in _moving(view.a, index))
+            if _lasting(view.a, index, matching) > GROWTH * fed:
+                yield index, other
+
+
+def _consumers_alike(view: StepView, matching: Matching, index: int) -> Iterator[int]:
+    """B's ops without an equal of the same type and shape whose batch-dependent operands equal those of A's op."""
+    operands = _moving(view.a, index)
+    if not operands or any(operand not in matching.from_a for operand in operands):
+        return
+    first = view.a.observations[index]
+    partners = [{match.b for match in matching.from_a[operand]} for operand in operands]
+    users = {user for partner in partners[0] for user in view.b.consumers.get(partner, ())}
+    for user in sorted(users - matching.from_b.keys()):
+        second = view.b.observations[user]
+        others = _moving(view.b, user)
+        alike = (first.site.op, first.shape, len(operands)) == (second.site.op, second.shape, len(others))
+        if alike and all(other in known for other, known in zip(others, partners, strict=True)):
+            yield user
+
+
+def _moving(graph: StepGraph, index: int) -> list[int]:
+    """Operands that depend on the batch."""
+    return [operand for operand in graph.operands(index) if operand in graph.data]
+
+
+def _lasting(graph: StepGraph, index: int, matching: Matching) -> float:
+    """The largest error of the equal tensors in which the paths from an op end; infinite where one ends in none."""
+    worst = 0.0
+    reached, todo = {index}, [index]
+    while todo:
+        users = graph.consumers[todo.pop()]
+        if not users:
+            return float("inf")
+        for user in users:
+            if user in matching.from_a:
+                worst = max(worst, matching.from_a[user][0].error)
+            elif user not in reached:
+                reached.add(user)
+                todo.append(user)
+    return worst
 
 
 def _output_error(view: StepView, a: int, b: int) -> float:

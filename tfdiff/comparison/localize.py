@@ -96,16 +96,15 @@ def _side(graph: StepGraph, root: int, matched: Iterable[int]) -> Side:
         operands = graph.operands(index)
         if any(operand in behind for operand in operands):
             behind.add(index)
-        elif _may_begin(graph, index, root):
+        elif index == root or may_begin(graph, index):
             behind.add(index)
             starts.append(index)
     return Side(tuple(bad), tuple(starts), False)
 
 
-def _may_begin(graph: StepGraph, index: int, root: int) -> bool:
+def may_begin(graph: StepGraph, index: int) -> bool:
+    """Whether a difference can begin at an op: a float that depends on the batch or on noise, no mask or label."""
     seen = graph.observations[index]
-    if index == root:
-        return True
     if not is_float(seen) or seen.site.role != "activation" or index not in graph.data | graph.noise:
         return False
     if seen.site.op == "Cast" and not any(is_float(graph.observations[operand]) for operand in graph.operands(index)):

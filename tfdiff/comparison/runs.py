@@ -61,6 +61,16 @@ class Runs:
         used = self._used(self.a), self._used(self.b)
         return tuple(pair for pair in self.pairs if (pair.a in used[0]) != (pair.b in used[1]))
 
+    def unpaired(self, trace: Trace) -> list[str]:
+        """Names of a side's weights that are used and have no counterpart on the other side."""
+        known = {pair.a if trace is self.a else pair.b for pair in self.pairs}
+        used = self._used(trace)
+        return [
+            variable.name
+            for index, variable in sorted(trace.variables.items())
+            if variable.kind == "weight" and index in used and index not in known
+        ]
+
     def _used(self, trace: Trace) -> set[int]:
         """Variables that a forward pass reads, that get a gradient, or that are written, in the first steps."""
         used: set[int] = set()

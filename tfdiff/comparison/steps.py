@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.backward import backward_findings, gradients
 from tfdiff.comparison.forward import ForwardResult, judge_forward
+from tfdiff.comparison.kinks import flip_error
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
 from tfdiff.comparison.own_data import BatchWatch
@@ -85,11 +86,14 @@ def _judge_step(
 ) -> list[Finding]:
     forward = judge_forward(runs, view, near=view.step == 0)
     gradient_list = gradients(runs, view)
-    history.take(view, gradient_list)
-    measured = updates(runs, view, gradient_list, history)
     lazy = _LazyMatching(runs, view, forward)
     if view.step == 0:
         result.matching = lazy.get()
+    if forward.equal and _suspicious(view, gradient_list):
+        view = _allowing_flips(view, flip_error(view, lazy.get()))
+        result.tolerances[-1] = view.tolerances
+    history.take(view, gradient_list)
+    measured = updates(runs, view, gradient_list, history)
     found = list(forward.findings)
     if _suspicious(view, gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
@@ -100,6 +104,12 @@ def _judge_step(
     found += state_findings(runs, view, matching, located, states, history.noise)
     found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
     return found
+
+
+def _allowing_flips(view: StepView, explained: float) -> StepView:
+    """The step with the tolerance of gradients that flipped elements ask for."""
+    gradient = max(view.tolerances.gradient, explained)
+    return replace(view, tolerances=replace(view.tolerances, gradient=gradient))
 
 
 def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:

@@ -33,6 +33,8 @@ TRUSTED = 1e-3
 """Elements whose gradients agree this well: the others are near zero, and an adaptive optimizer magnifies their
 rounding."""
 ROUNDING_UNITS = 4.0
+REMEMBERED = 4.0
+"""An update may err this many times more than the worst gradient of an earlier step, which slots remember."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class UpdateHistory:
     """By A's variable: elements whose gradients agreed in every step so far."""
     noise: set[int] = field(default_factory=set)
     """A's variables whose true gradient is zero: never judged."""
+    worst: dict[int, float] = field(default_factory=dict)
+    """By A's variable: the largest error that a gradient had within its tolerance so far. An optimizer with memory
+    carries it on."""
     unapplied: set[str] = field(default_factory=set)
     """Sides on which a step handed no gradients to an optimizer (accumulation, hand-written updates)."""
 
@@ -69,6 +74,9 @@ class UpdateHistory:
             if not of_variable(graph.block, "applied gradient"):
                 self.unapplied.add(side)
         for gradient in found:
+            if gradient.error <= view.tolerances.gradient:
+                known_error = self.worst.get(gradient.pair.a, 0.0)
+                self.worst[gradient.pair.a] = max(known_error, gradient.error)
             mask = _agreeing(view, gradient)
             if mask is not None:
                 known = self.trusted.get(gradient.pair.a)
@@ -119,6 +127,7 @@ def _measure(
     # Values are rounded when written: half a unit of the weight each, whatever the size of the update.
     rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norm(x), norm(y), 1e-300)
     carried = GROWTH * (gradient.error if gradient and np.isfinite(gradient.error) else 0.0)
+    carried = max(carried, REMEMBERED * history.worst.get(pair.a, 0.0))
     tolerance = max(view.tolerances.update, min(carried, CEILING), rounding)
     return Update(pair, a, b, relative_error(x, y), tolerance)
 

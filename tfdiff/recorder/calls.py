@@ -55,7 +55,7 @@ class Calls:
             self._result(tensor, token)
         if trains:
             self.recording.builder.reset_occurrences()
-            if self.recording.builder.updated:
+            if self.recording.builder.applied:
                 self.recording.builder.finish()
             self.recording.check_stop()
 

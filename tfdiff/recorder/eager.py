@@ -50,13 +50,14 @@ class Eager:
         code = self.recording.context.code(call)
         self.leaves(inputs, code, op_type)
         self._op_arguments.clear()
+        tokens = [t._id for t in inputs]
         if op_type == "ResourceGather":
-            self._read_before_gather(inputs[0], code)
+            tokens[0] = self._read_before_gather(inputs[0], code)
         own = self._replace(op_type, code, outputs)
         event = OpEvent(
             op_type,
             code,
-            [t._id for t in inputs],
+            tokens,
             [t._id for t in outputs],
             list(outputs),
             attributes.useful(attrs),
@@ -94,10 +95,13 @@ class Eager:
                 del self._op_arguments[place]
                 return
 
-    def _read_before_gather(self, handle: Any, code: Code) -> None:
+    def _read_before_gather(self, handle: Any, code: Code) -> Token:
+        """Read the table that is gathered from, so that it has its place in the dataflow; returns the read's token."""
         value = self._value_of(handle)
-        if value is not None:
-            self.recording.builder.add(OpEvent(READ_OP, code, [handle._id], [value._id], [value]))
+        if value is None:
+            return int(handle._id)
+        self.recording.builder.add(OpEvent(READ_OP, code, [handle._id], [value._id], [value]))
+        return int(value._id)
 
     def _value_of(self, handle: Any) -> Any:
         entry = self.recording.variables.by_handle(handle._id)

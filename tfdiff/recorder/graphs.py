@@ -119,19 +119,17 @@ class Program:
     names: Names = field(default_factory=dict)
     """Tokens of the last execution."""
 
-    def activations(self) -> list[Any]:
-        """Tensors since the last gradient call whose gradients are worth asking for."""
-        found: list[Any] = []
+    def activations(self, targets: Sequence[Token]) -> list[Any]:
+        """Tensors the targets were computed from whose gradients are worth asking for."""
+        needed, found = set(targets), []
         for item in reversed(self.items):
-            if isinstance(item, GraphGradient):
-                break
-            if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP:
-                found += [
-                    self.tensors[t]
-                    for t in item.outputs
-                    if t in self.dependent and t in self.tensors and self.tensors[t].dtype.is_floating
-                ]
-        return found[::-1]
+            if isinstance(item, GraphAlias) and item.output in needed:
+                needed.add(item.input)
+            elif isinstance(item, GraphOp | GraphCall) and needed.intersection(item.outputs):
+                needed.update(item.inputs)
+                if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP:
+                    found += [self.tensors[t] for t in item.outputs if t in self.dependent and t in self.tensors]
+        return [tensor for tensor in reversed(found) if tensor.dtype.is_floating]
 
     def is_tapped(self, token: Token) -> bool:
         """Whether the tensor, or what it hands on, leaves the graph."""
@@ -205,7 +203,8 @@ class Programs:
         elif isinstance(item, GraphCall):
             self._replay_call(item, names, values, sink)
         elif isinstance(item, GradientBegin):
-            sink(GradientBegin([names.get(t, UNKNOWN) for t in item.targets], item.code))
+            handles = [names.get(handle, handle) for handle in item.handles]
+            sink(GradientBegin([names.get(t, UNKNOWN) for t in item.targets], item.code, handles))
         elif isinstance(item, GraphGradient):
             sink(
                 GradientEnd(

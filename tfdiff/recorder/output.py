@@ -86,8 +86,7 @@ class Output:
         self._batches.append(batch_signatures(records))
         self.steps += 1
         if not self._quiet:
-            goal = f" of {self._limit}" if self._limit else ""
-            print(f"\rtfdiff: {self.steps}{goal} steps recorded", end="", file=sys.stderr, flush=True)
+            print(f"\r{_progress(self.steps, self._limit)}", end="", file=sys.stderr, flush=True)
         if self._limit and self.steps >= self._limit:
             self.done = True
             self._writer.rows(rows.described(), self._batches)
@@ -110,6 +109,15 @@ class Output:
         self._writer.close()
 
 
+def _progress(done: int, limit: int) -> str:
+    """`tfdiff: [####------] 4 of 10 steps`; a plain count where all steps are recorded."""
+    if not limit:
+        return f"tfdiff: {done} steps recorded"
+    filled = _BAR * done // limit
+    return f"tfdiff: [{'#' * filled}{'-' * (_BAR - filled)}] {done} of {limit} steps"
+
+
+_BAR = 20
 _VERSIONS = ("tfdiff", "python", "tensorflow", "keras", "numpy")
 _ALWAYS = 16
 """Elements up to which a tensor is kept even at `--detail sketch`: rates, losses, constants."""

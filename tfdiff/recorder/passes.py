@@ -39,16 +39,27 @@ class Passes:
         self.recording.tapes[:] = [other for other in self.recording.tapes if other is not tape]
 
     @safe
-    def gradient_begin(self, targets: Sequence[Any], graph: Any) -> list[Any]:
+    def out_of_sight(self, graph: Any) -> bool:
+        """Whether a gradient call stands in a function that tf.data runs; named as not recorded."""
+        if graph is None or not attributes.under_dataset():
+            return False
+        why = "tf.data runs it in threads of its own; let the loop stand outside and compile the step alone"
+        place = self.recording.frames.here().called
+        self.recording.output.not_recorded(f"training loop over a dataset inside a tf.function ({place})", why)
+        return True
+
+    @safe
+    def gradient_begin(self, targets: Sequence[Any], sources: Sequence[Any], graph: Any) -> list[Any]:
         """A gradient call on variables begins; returns the activations to ask gradients of as well."""
         self.recording.close_call()
-        event = GradientBegin([t._id for t in targets], self.recording.context.code(self.recording.frames.here()))
+        code = self.recording.context.code(self.recording.frames.here())
+        event = GradientBegin([t._id for t in targets], code, [h for s in sources if (h := handle_token(s))])
         if graph is None:
-            activations = self.recording.builder.activations()
+            activations = self.recording.builder.activations(event.targets)
             self.recording.builder.gradient_begin(event)
             return [tensor for _, tensor in activations]
         program = self.recording.programs.of(graph)
-        tensors = program.activations()
+        tensors = program.activations(event.targets)
         program.items.append(event)
         return tensors
 
@@ -106,6 +117,8 @@ class Passes:
     @safe
     def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> None:
         """An optimizer is handed gradients."""
+        if graph is not None and attributes.under_dataset():
+            return
         call = self.recording.frames.here()
         info = {
             "name": str(getattr(optimizer, "name", "")),

@@ -104,7 +104,13 @@ class Share:
             return  # a step without a batch of its own (the generator's in a GAN)
         block = plan.reference.step(step)
         wanted = row_signatures([block.array(index) for index in plan.inputs[step]])
-        used = [r.value for r in records if r.site.role == "input" and r.value.ndim and len(r.value) == len(wanted)]
+        used: list[Array] = []
+        for record in records:
+            value = record.value
+            if record.site.role != "input" or not value.ndim or len(value) != len(wanted):
+                continue
+            if not any(np.array_equal(value, other) for other in used):  # some scripts hand an array over twice
+                used.append(value)
         self._equal.append(bool(used) and np.array_equal(np.sort(row_signatures(used)), np.sort(wanted)))
 
     def verdict(self) -> dict[str, bool]:

@@ -149,10 +149,10 @@ class StepBuilder:
                     old.values = [None] * len(old.values)
             self._untaped = 0
 
-    def activations(self) -> list[tuple[Token, Any]]:
+    def activations(self, targets: Iterable[Token]) -> list[tuple[Token, Any]]:
         """Tensors of this forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
         found = []
-        for event in self.segment:
+        for event in self._ancestors(targets, self._previous + self.segment):
             if not (event.boundary and event.taped) or event.type == READ_OP or event.type in RANDOM_OPS:
                 continue
             for token, value in zip(event.outputs, event.values, strict=True):
@@ -165,18 +165,30 @@ class StepBuilder:
         """The forward pass of the next step is complete."""
         event.targets = [self.resolve(token) for token in event.targets]
         forward = self._ancestors(event.targets, self._previous + self.segment)
-        fresh_ops = {id(op) for op in self.segment}
-        same_iteration = bool(self._pending) and not any(id(op) in fresh_ops for op in forward)
-        if not same_iteration:
-            self.finish(self._split(forward))
+        update = self._split(forward)
+        same_iteration = self._is_further_pass(event, forward)
+        if not same_iteration or any(is_update(op.type) for op in update):
+            self.finish(update)
         states = self._state_assigns(forward)
         side = self._ancestors([t for op in states for t in op.inputs[1:]], self.segment)
         inside = {id(op) for op in forward}
         taken = {id(op) for op in states} | {id(op) for op in side}
         side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
-        self._previous = list(self.segment) if not same_iteration else self._previous + self.segment
+        if not same_iteration:  # a batch made once goes into every step
+            self._previous = [op for op in self._previous if id(op) in inside and not op.inputs]
+        self._previous += self.segment
         self.segment = []
         self._open = Pending(event, forward, side_ops)
+
+    def _is_further_pass(self, event: GradientBegin, forward: list[OpEvent]) -> bool:
+        """Whether this pass may stand beside the pending ones, their updates still to come.
+
+        Over the same forward pass, or for other variables (two networks, both updated at the end).
+        """
+        fresh_ops = {id(op) for op in self.segment}
+        known = {handle for pending in self._pending if pending.end for handle, _ in pending.end.gradients}
+        apart = bool(event.handles) and known.isdisjoint(self.resolve(handle) for handle in event.handles)
+        return bool(self._pending) and (apart or not any(id(op) in fresh_ops for op in forward))
 
     def gradient_end(self, event: GradientEnd) -> None:
         """The gradients are known; what follows is the update."""
@@ -208,6 +220,12 @@ class StepBuilder:
         return bool(self._pending) and any(is_update(op.type) for op in self.segment)
 
     @property
+    def applied(self) -> bool:
+        """Whether a variable whose gradient was asked for was assigned since: nothing more will come."""
+        handles = {handle for pending in self._pending if pending.end for handle, _ in pending.end.gradients}
+        return any(is_update(op.type) and op.inputs[0] in handles for op in self.segment)
+
+    @property
     def waiting(self) -> bool:
         """Whether a step's gradients are known but its update is not closed."""
         return bool(self._pending)
@@ -226,9 +244,10 @@ class StepBuilder:
             pending.after = self._update_ops(pending, ops, alone=len(pendings) == 1)
         for pending in pendings:
             self._emit(collect(pending, self._makers, self._variables, self._sites, self.resolve))
-        if after is None:
-            self._previous += self.segment
-            self.segment = []
+        if after is None:  # what is no update may be the beginning of the next forward pass, before its tape opens
+            used = {id(op) for pending in pendings for op in pending.after}
+            self._previous += [op for op in self.segment if id(op) in used]
+            self.segment = [op for op in self.segment if id(op) not in used]
         self._forget()
 
     def _split(self, forward: list[OpEvent]) -> list[OpEvent]:
@@ -263,6 +282,8 @@ class StepBuilder:
             if from_gradient:
                 derived.update(op.outputs)
             if is_update(op.type) and op.inputs and self._variables.is_float(op.inputs[0]):
+                if self._variables.is_metric(op.inputs[0]):
+                    continue  # an evaluation after the update would come along with it
                 if alone or from_gradient or op.inputs[0] in handles:
                     assigns.append(op)
                 if from_gradient:

@@ -59,6 +59,8 @@ class GradientBegin:
 
     targets: list[Token]
     code: Code
+    handles: list[Token] = field(default_factory=list)
+    """Variables whose gradients are asked for."""
 
 
 class Slices(NamedTuple):

@@ -58,7 +58,7 @@ class Taps:
 
 
 def _enqueue(queue: Any, values: list[Any]) -> Any:
-    """The body of a loop's gradient may not capture an eager resource itself: hand it in from graph to graph."""
+    """Gradients of loop bodies and branches may not capture an eager resource themselves: hand it in graph by graph."""
     import tensorflow as tf
     from tensorflow.python.ops import gen_data_flow_ops
 
@@ -66,14 +66,14 @@ def _enqueue(queue: Any, values: list[Any]) -> Any:
     while type(inside[-1]).__name__ in _INNER_GRAPHS:
         inside.append(inside[-1].outer_graph)
     handle = queue.queue_ref
-    if any(type(graph).__name__ == _LOOP_GRADIENT for graph in inside):
+    if any(type(graph).__name__ in _GRADIENTS for graph in inside):
         for graph in reversed(inside):
             handle = graph.capture(handle)
     return gen_data_flow_ops.queue_enqueue_v2(handle, values)
 
 
-_LOOP_GRADIENT = "_WhileBodyGradFuncGraph"
-_INNER_GRAPHS = (_LOOP_GRADIENT, "WhileBodyFuncGraph", "CondBranchFuncGraph", "_CondGradFuncGraph")
+_GRADIENTS = ("_WhileBodyGradFuncGraph", "_CondGradFuncGraph")
+_INNER_GRAPHS = (*_GRADIENTS, "WhileBodyFuncGraph", "CondBranchFuncGraph")
 
 
 def replace_in_graph(tensor: Any, value: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Any:

@@ -137,6 +137,8 @@ def _hook_tapes(parts: Parts, patches: Patches) -> None:
             if not recording.active or not _is_step(recording, self, sources):
                 return original(self, target, sources, output_gradients, **kwargs)
             graph = None if context.executing_eagerly() else ops.get_default_graph()
+            if parts.passes.out_of_sight(graph):
+                return original(self, target, sources, output_gradients, **kwargs)
             return _gradient(parts, original, self, graph, target, sources, output_gradients, kwargs)
 
         return gradient
@@ -185,7 +187,7 @@ def _gradient(
 
     flat = tf.nest.flatten(sources)
     targets = [t for t in tf.nest.flatten(target) if hasattr(t, "_id")]
-    activations = parts.passes.gradient_begin(targets, graph) or []
+    activations = parts.passes.gradient_begin(targets, flat, graph) or []
     results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
     wanted, extra = results[: len(flat)], results[len(flat) :]
     parts.passes.gradient_end(flat, wanted, activations, extra, graph)

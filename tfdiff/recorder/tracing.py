@@ -45,6 +45,9 @@ class Tracing:
             return None
         program = self.recording.programs.of(graph)
         ids = [t._id for t in inputs]
+        dependent = depends_on_variable(op_type, inputs, program)
+        if dependent:
+            program.dependent.update(t._id for t in outputs)
         if op_type in CONTROL_OPS:
             program.items.append(GraphCall(None, ids, [t._id for t in outputs], graph.get_operation_by_name(name)))
             return None
@@ -60,7 +63,7 @@ class Tracing:
         program.makers.update((token, item) for token in item.outputs)
         for tensor in replaced or outputs:
             program.tensors[tensor._id] = tensor
-        if depends_on_variable(op_type, inputs, program):
+        if dependent:
             program.dependent.update(item.outputs)
         return replaced
 
@@ -70,7 +73,7 @@ class Tracing:
         own_tags, replaced = None, None
         program = self.recording.programs.of(graph)
         if op_type == "ResourceGather":
-            self._tap_gather(inputs[0], code, program)
+            inputs = [self._tap_gather(inputs[0], code, program), *inputs[1:]]
         if op_type in RANDOM_OPS or op_type in NEXT_OPS:
             own_tags, replaced = self._override(op_type, code, outputs)
         tensors = replaced or outputs
@@ -139,11 +142,15 @@ class Tracing:
 
         return value
 
-    def _tap_gather(self, handle: Any, code: Code, program: Any) -> None:
+    def _tap_gather(self, handle: Any, code: Code, program: Any) -> Any:
+        """Read the table that is gathered from, so that it has its place in the dataflow; returns what was read."""
         value = self._read_handle(handle)
-        if value is not None:
-            tag = self.recording.taps.emit(value)
-            program.items.append(GraphOp(READ_OP, code, [handle._id], [value._id], [tag], [None]))
+        if value is None:
+            return handle
+        tag = self.recording.taps.emit(value)
+        program.items.append(GraphOp(READ_OP, code, [handle._id], [value._id], [tag], [None]))
+        program.dependent.add(value._id)
+        return value
 
     def _tap_after(self, handle: Any) -> int | None:
         value = self._read_handle(handle)
@@ -169,6 +176,7 @@ class Tracing:
     def call(self, name: str, arguments: Sequence[Any], results: Sequence[Any], graph: Any) -> None:
         """A compiled function was called while another graph is traced."""
         op = results[0].op if results else None
-        self.recording.programs.of(graph).items.append(
-            GraphCall(name, [t._id for t in arguments], [t._id for t in results], op)
-        )
+        program = self.recording.programs.of(graph)
+        program.items.append(GraphCall(name, [t._id for t in arguments], [t._id for t in results], op))
+        if depends_on_variable("", arguments, program):
+            program.dependent.update(t._id for t in results)

@@ -104,6 +104,11 @@ class Variables:
         entry = self._handles.get(token)
         return entry is not None and entry.dtype.startswith(("float", "bfloat"))
 
+    def is_metric(self, token: Token) -> bool:
+        """Whether the token is the handle of what a metric counts in."""
+        entry = self._handles.get(token)
+        return entry is not None and entry.kind == "metric"
+
     def mark(self, token: Token, kind: str) -> None:
         """Set the kind of a variable; what is known firmly stays."""
         entry = self._handles.get(token)
