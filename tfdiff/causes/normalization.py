@@ -197,8 +197,9 @@ def _statistics(
     gammas, betas, states = reads.weights(size, 1.0), reads.weights(size, 0.0), reads.states(size)
     candidates: list[tuple[Mode, Floats, Floats]] = [("batch", *own)]
     candidates += [("moving", m, v) for m, v in product(states, states) if m is not v and v.min() >= 0.0]
+    data = np.abs(s) * np.sqrt(own[0] ** 2 + own[1])  # a moving mean of 0 and a beta of 0 have no size of their own
     for mode, mean, variance in candidates:
-        beta = next((b for b in betas if _close(t + s * mean, b, np.abs(s * mean) + np.abs(b))), None)
+        beta = next((b for b in betas if _close(t + s * mean, b, np.abs(s * mean) + np.abs(b) + data)), None)
         if beta is None:
             continue
         for gamma in gammas:
