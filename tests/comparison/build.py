@@ -61,6 +61,10 @@ class Plan:
     frozen: tuple[str, ...] = ()
     """Weights the program does not train."""
     clip: float | None = None
+    clip_norm: float | None = None
+    """Limit of the norm of all gradients together."""
+    idle: bool = False
+    """The moving statistics are made and never touched."""
     bias: bool = True
     """Whether b1 is added; without, it is created and never used."""
     unsnapped: bool = False
@@ -133,11 +137,17 @@ class Network:
         return [
             Variable(
                 number, f"{parts[name]}/{name}" if keras else name, self.values[name].shape, "float32", name not in
-                ("mean", "var"), "state" if name in ("mean", "var") else "weight", f"net/{parts[name]}" if keras else
+                ("mean", "var"), self.kind(name), f"net/{parts[name]}" if keras else
                 None, f"{self.script}:{LINES[parts[name]]}",
             )
             for name, number in sorted(self.index.items(), key=lambda item: item[1])
         ]  # fmt: skip
+
+    def kind(self, name: str) -> str:
+        """What a variable is for."""
+        if name not in ("mean", "var"):
+            return "weight"
+        return "other" if self.plan.idle else "state"
 
     def read(self, name: str) -> int:
         """Record a variable as the forward pass reads it."""
@@ -223,15 +233,16 @@ class Network:
         if plan.training:
             mean = recorder.op("bn", "Mean", x.mean(0), at)
             var = recorder.op("bn", "Mean", ((x - x.mean(0)) ** 2).mean(0), at, mean)
-            for name, source in (("mean", mean), ("var", var)):
+            for name, source in () if plan.idle else (("mean", mean), ("var", var)):
                 new = plan.momentum * v[name] + (1 - plan.momentum) * value[source]
+                moved = recorder.put("activation", "state", "AddV2", new, (source,))
                 about = {"variable": self.index[name], "layer": "net/bn" if plan.style == "keras" else None}
                 recorder.put(
                     "assign",
                     "state",
                     "AssignVariableOp",
                     new,
-                    (source,),
+                    (moved,),
                     source=f"{self.script}:{LINES['bn']}",
                     **about,
                 )
@@ -322,6 +333,9 @@ class Network:
         recorder, plan, v = self.recorder, self.plan, self.values
         if plan.clip is not None:
             gradients = {name: np.clip(gradient, -plan.clip, plan.clip) for name, gradient in gradients.items()}
+        if plan.clip_norm is not None:
+            total = float(np.sqrt(sum(np.sum(gradient**2) for gradient in gradients.values())))
+            gradients = {name: gradient * min(1, plan.clip_norm / total) for name, gradient in gradients.items()}
         keras = plan.style == "keras"
         place = (
             {"source": f"{self.script}:{LINES['optimizer']}", "called": f"{self.script}:{LINES['fit']}"}
@@ -329,7 +343,7 @@ class Network:
             else {"source": f"{self.script}:{LINES['optimizer']}"}
         )
         for name, gradient in gradients.items():
-            if keras or plan.clip is not None:
+            if keras or plan.clip is not None or plan.clip_norm is not None:
                 recorder.put("applied gradient", "update", "", gradient, variable=self.index[name], **place)
         for name, gradient in gradients.items():
             if plan.decay:
@@ -344,7 +358,7 @@ class Network:
             v[name] = v[name] - change
         for name, value in v.items():
             role, phase = ("state", "state") if name in ("mean", "var") else ("weight", "update")
-            if plan.unsnapped and role == "weight":
+            if (plan.unsnapped and role == "weight") or (plan.idle and role == "state"):
                 continue
             recorder.put(role, phase, "", value, variable=self.index[name])
 
@@ -360,7 +374,11 @@ def record(
     rows = None if reference is None else [batch_rows(reference, step, 1) for step in range(plan.steps)]
     network = Network(plan, script, 1 if script == "a.py" else 2, rows)
     order = ({name: number for number, name in enumerate(NAMES)}, network.index)
-    pairs = tuple({"a": order[0][n], "b": order[1][n], "permutation": None, "evidence": "order"} for n in NAMES)
+    pairs = tuple(
+        {"a": order[0][n], "b": order[1][n], "permutation": None, "evidence": "order"}
+        for n in NAMES
+        if network.kind(n) != "other"
+    )
     shared = {"weights": {"shared": 8, "a": 8, "b": 8}, "batches": True, "noise": True}
     with TraceWriter(path, force=True) as writer:
         writer.header(

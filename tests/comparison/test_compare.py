@@ -162,6 +162,11 @@ class TestBackward:
         assert seen[0].kind == "missing-gradient"
         assert {result.a_header.script, len(seen[0].also)} == {"a.py", 2}
 
+    def test_what_a_stopped_gradient_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
+        """The other weights' updates differ by the factor of the norms: no second fault."""
+        result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, stop=True)
+        assert [divergence.phase for divergence in result.divergences] == ["backward"]
+
     def test_a_wrong_slope(self, diff: Diff) -> None:
         """Where no element lies at a kink, two percent of a gradient are a fault."""
         (found,) = diff(slope=1.02).divergences
@@ -209,6 +214,19 @@ class TestState:
         result = diff(momentum=0.9)
         assert [(d.step, d.phase) for d in result.divergences] == [(0, "state")]
         assert result.divergences[0].error == pytest.approx(0.9, abs=0.01)
+
+    def test_statistics_that_are_made_and_never_touched(self, diff: Diff) -> None:
+        """No step tells them from any other variable; number, shape and initial value do."""
+        seen: list[Finding] = []
+        (found,) = diff(idle=True, seen=seen).divergences
+        assert (found.step, found.phase, found.b and found.b.source) == (0, "state", line("bn"))
+        assert (seen[0].kind, len(seen[0].also)) == ("never-moves", 2)
+
+    def test_statistics_behind_a_small_forward_fault_are_a_consequence(self, diff: Diff) -> None:
+        """The old value makes what is written agree, though what the batch adds does not."""
+        assert [d.phase for d in diff(coarse=0.05, reference=Plan(momentum=0.9995), momentum=0.9995).divergences] == [
+            "forward"
+        ]
 
     def test_momentum_is_told_behind_a_bias_of_noise(self, diff: Diff) -> None:
         """What the noise of the bias may do to the moving mean is far less than a wrong momentum does."""

@@ -12,9 +12,10 @@ from tfdiff.comparison.detail import detail
 from tfdiff.comparison.metrics import best_permutation
 from tfdiff.comparison.own_data import fit_scale
 from tfdiff.comparison.own_init import compare_samples, kolmogorov_smirnov
+from tfdiff.comparison.places import place_of_variable
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.errors import IncomparableError
-from tfdiff.model import Cell, Header
+from tfdiff.model import Cell, Header, Observation, Site, Stats, Variable
 from tfdiff.trace.reader import open_trace
 from tfdiff.trace.writer import TraceWriter
 
@@ -99,6 +100,18 @@ def test_detail_brings_b_into_the_layout_of_a(tmp_path: Path) -> None:
     assert difference is not None
     assert np.allclose(first * (2 * 0.7), second, atol=1e-5)
     assert np.allclose(difference, first - second)
+
+
+def test_a_late_variable_is_where_its_layer_is_made() -> None:
+    """A layer built inside `fit` makes its weights there; its own ops know the line that creates the layer."""
+    late = Variable(8, "net/gru/kernel", (4, 3), "float32", True, "weight", "net/gru", "a.py:30")
+
+    def use(layer: str) -> Observation:
+        site = Site(0, "activation", "forward", "MatMul", layer=layer, source="a.py:14", called="a.py:18")
+        return Observation(0, site, (2, 3), "float32", Stats(0, 0, 0, 0, 0, 0, 0))
+
+    assert place_of_variable(late, use("net/gru")).source == "a.py:14"
+    assert place_of_variable(late, use("net/out")).source == "a.py:30"
 
 
 def test_unequal_start_is_not_judged(tmp_path: Path) -> None:

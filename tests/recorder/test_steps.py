@@ -210,6 +210,20 @@ def test_update_between_two_passes_over_one_forward(program):
     assert [step.info.applied for step in program.steps] == [True] * 4
 
 
+def test_variable_by_variable_is_one_step(program):
+    """A persistent tape asked for one variable after the other, each updated at once, makes one step."""
+    first, second = program.variable("w"), program.variable("v")
+    loss = program.forward(first, second)
+    for handle in (first, second):
+        (found,) = program.gradient(loss, handle)
+        program.op("AssignSubVariableOp", handle, program.op("Mul", found), after=np.ones(2, "float32"))
+    program.builder.finish()
+    assert program.builder.begun == len(program.steps) == 1
+    roles = [record.site.role for record in program.steps[0].records]
+    assert roles.count("weight gradient") == roles.count("assign") == 2
+    assert {r.site.variable for r in program.steps[0].records if r.site.op == ""} == {0, 1}
+
+
 def test_two_networks_updated_together(program):
     """Two passes over forward passes of their own, both updates at the end: each step has its own, states included."""
     g, d, mean = program.variable("g"), program.variable("d"), program.variable("mean", trainable=False)

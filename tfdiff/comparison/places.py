@@ -27,8 +27,14 @@ def place_of(seen: Observation) -> Place:
 
 
 def place_of_variable(variable: Variable, like: Observation | None = None) -> Place:
-    """The place of a variable; lines that are not known are taken from `like` (an op that stands for the run)."""
-    source = variable.source or (like.site.source or like.site.called if like else None)
+    """The place of a variable; `like` is an op that uses it or stands for the run.
+
+    A layer that makes its variables when it is first called knows the line of that call only: an op of the same layer
+    knows the one that creates the layer. Lines that are not known are taken from `like` too.
+    """
+    source = variable.source
+    if like is not None and (source is None or (variable.layer is not None and like.site.layer == variable.layer)):
+        source = like.site.source or source or like.site.called
     return Place(layer_name(variable.layer), variable.name, source, like.site.called if like else None)
 
 

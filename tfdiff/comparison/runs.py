@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 IGNORED_KINDS = frozenset({"hyper", "seed", "metric", "slot"})
 """Variables that no phase is judged by: what they do shows in weights and states."""
+IDLE = "other"
+"""Kind of a variable that no step moves."""
 FIRST_STEPS = 2
 """Steps that show every weight in use: two, because a GAN's networks take turns."""
 
@@ -150,7 +152,35 @@ def pair_runs(a: Trace, b: Trace) -> Runs:
     pairs = [pair for pair in given if pair.a in a.variables and pair.b in b.variables]
     if not pairs:
         pairs = pair_variables(variable_uses(a), variable_uses(b))
-    return Runs(a, b, tuple(pairs))
+    return Runs(a, b, (*pairs, *_idle_states(a, b, pairs)))
+
+
+def _idle_states(a: Trace, b: Trace, pairs: list[VariablePair]) -> list[VariablePair]:
+    """Pair moving statistics with variables that the other side made for them and never touches.
+
+    Only where their number, in order of creation, and their initial values leave no choice.
+    """
+    found: list[VariablePair] = []
+    known = {pair.a for pair in pairs}, {pair.b for pair in pairs}
+    for a_kind, b_kind in (("state", IDLE), (IDLE, "state")):
+        groups = [_alone(trace, kind, used) for trace, kind, used in ((a, a_kind, known[0]), (b, b_kind, known[1]))]
+        for start in groups[0].keys() & groups[1].keys():
+            one, other = groups[0][start], groups[1][start]
+            if len(one) == len(other):
+                found += [VariablePair(i, j, None, "order") for i, j in zip(one, other, strict=True)]
+    return sorted(found, key=lambda pair: pair.a)
+
+
+def _alone(trace: Trace, kind: str, paired: set[int]) -> dict[tuple[Any, ...], list[int]]:
+    """Unpaired untrained variables of a kind by shape and initial value."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, variable in sorted(trace.variables.items()):
+        if variable.kind != kind or variable.trainable or index in paired:
+            continue
+        start = trace.value_after(index, -1)
+        if start is not None and start.ndim > 0:
+            groups.setdefault((variable.shape, start.tobytes()), []).append(index)
+    return groups
 
 
 def view_step(runs: Runs, step: int) -> tuple[StepGraph, StepGraph]:

@@ -14,7 +14,7 @@ from tfdiff.comparison.own_data import BatchWatch
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.tolerance import Tolerances, step_tolerances
-from tfdiff.comparison.update import UpdateHistory, update_findings, updates
+from tfdiff.comparison.update import UpdateHistory, by_total_norm, update_findings, updates
 from tfdiff.model import PHASES
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def _judge_step(
     found = list(forward.findings)
     if _suspicious(view, gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
-    if any(update.different for update in measured):
+    # Clipping by the global norm carries a missing gradient over to every other weight.
+    carried = any(finding.kind == "missing-gradient" for finding in found) and by_total_norm(view, measured)
+    if any(update.different for update in measured) and not carried:
         found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)

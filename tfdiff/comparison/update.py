@@ -149,6 +149,28 @@ def update_findings(
     return findings
 
 
+def by_total_norm(view: StepView, measured: list[Update]) -> bool:
+    """Whether all different updates differ by one factor that the norms of all gradients explain.
+
+    The gradients of the paired weights agree, so these norms differ by gradients that one side lacks. Clipping by the
+    global norm passes up to their whole ratio on to every other weight.
+    """
+    different = [update for update in measured if update.different]
+    first = max(different, key=lambda update: norm(update.a), default=None)
+    totals = [
+        sum(seen.stats.norm**2 for seen in graph.observations if seen.site.role == "weight gradient") ** 0.5
+        for graph in (view.a, view.b)
+    ]
+    if first is None or min(totals) == 0.0 or norm(first.a) == 0.0:
+        return False
+    slack = 1.0 + view.tolerances.gradient
+    whole, factor = totals[0] / totals[1], norm(first.b) / norm(first.a)
+    if 1.0 / slack <= whole <= slack or not min(1.0, whole) / slack <= factor <= max(1.0, whole) * slack:
+        return False
+    limit = max(view.tolerances.gradient, first.tolerance)
+    return all(relative_error(factor * update.a, update.b) <= max(limit, update.tolerance) for update in different)
+
+
 def _ordered(view: StepView, found: list[Update]) -> list[Update]:
     """In the order in which A writes them."""
     written = {variable: entries[0].index for variable, entries in of_variable(view.a.block, "assign").items()}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.errors import TfdiffError
 from tfdiff.model import Site
 from tfdiff.pairing.batches import apply_rule
 from tfdiff.pairing.noise import convert_draw
@@ -130,7 +131,10 @@ class Share:
             return None
         block = self._plan.reference.step(step)
         parts = [block.array(index) for index in self._plan.inputs[step]]
-        value = apply_rule(rule, parts, own.dtype)
+        try:
+            value = apply_rule(rule, parts, own.dtype)
+        except TfdiffError:
+            return None  # this step's batch is built otherwise; `check` says that it was not shared
         return value if value.shape[1:] == own.shape[1:] else None
 
     def wants_noise(self, key: NoiseKey) -> bool:

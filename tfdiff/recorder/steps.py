@@ -46,6 +46,8 @@ class Pending:
     """Assigns of states (moving statistics) before the gradient call, with what feeds them."""
     backward: list[OpEvent] = field(default_factory=list)
     end: GradientEnd | None = None
+    between: list[OpEvent] = field(default_factory=list)
+    """What ran between several gradient calls on the same loss."""
     after: list[OpEvent] = field(default_factory=list)
     applies: list[ApplyEvent] = field(default_factory=list)
 
@@ -164,6 +166,8 @@ class StepBuilder:
     def gradient_begin(self, event: GradientBegin) -> None:
         """The forward pass of the next step is complete."""
         event.targets = [self.resolve(token) for token in event.targets]
+        if self._continues(event):
+            return
         forward = self._ancestors(event.targets, self._previous + self.segment)
         update = self._split(forward)
         same_iteration = self._is_further_pass(event, forward)
@@ -179,6 +183,20 @@ class StepBuilder:
         self._previous += self.segment
         self.segment = []
         self._open = Pending(event, forward, side_ops)
+
+    def _continues(self, event: GradientBegin) -> bool:
+        """The same loss asked for one variable after the other is one backward pass in several calls."""
+        last = self._pending[-1] if self._pending else None
+        if last is None or last.end is None or last.begin.targets != event.targets:
+            return False
+        known = {handle for handle, _ in last.end.gradients}
+        if not known.isdisjoint(self.resolve(handle) for handle in event.handles):
+            return False
+        last.between += self.segment
+        self._previous += self.segment
+        self.segment = []
+        self._open = self._pending.pop()
+        return True
 
     def _is_further_pass(self, event: GradientBegin, forward: list[OpEvent]) -> bool:
         """Whether this pass may stand beside the pending ones, their updates still to come.
@@ -199,13 +217,21 @@ class StepBuilder:
         known = [*event.activations, *self._backpropagated]
         event.activations = [(self.resolve(a), self.resolve(g)) for a, g in known]
         self._backpropagated = []
-        pending.backward, pending.end = self.segment, event
+        first = pending.end is None
+        if pending.end is None:
+            pending.end = event
+        else:
+            told = {activation for activation, _ in pending.end.activations}
+            pending.end.gradients += event.gradients
+            pending.end.activations += [pair for pair in event.activations if pair[0] not in told]
+        pending.backward += self.segment
         self._previous += self.segment
         self.segment = []
         self._open = None
         self._pending.append(pending)
-        self.begun += 1
-        self.reset_occurrences()
+        if first:
+            self.begun += 1
+            self.reset_occurrences()
 
     def _resolve_gradient(self, gradient: Token | Slices | None) -> Token | Slices | None:
         if isinstance(gradient, Slices):
@@ -241,7 +267,7 @@ class StepBuilder:
         ops = list(self.segment) if after is None else after
         pendings, self._pending = self._pending, []
         for pending in pendings:
-            pending.after = self._update_ops(pending, ops, alone=len(pendings) == 1)
+            pending.after = self._update_ops(pending, pending.between + ops, alone=len(pendings) == 1)
         for pending in pendings:
             self._emit(collect(pending, self._makers, self._variables, self._sites, self.resolve))
         if after is None:  # what is no update may be the beginning of the next forward pass, before its tape opens
