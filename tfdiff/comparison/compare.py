@@ -93,6 +93,11 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     if steps.noise:
         names = ", ".join(runs.a.variables[variable].name for variable in sorted(steps.noise))
         notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")
+    if steps.parted is not None:
+        notes.append(
+            f"from step {steps.parted} on the two were fed batches of another size, which could not be made equal: "
+            "that step and the later ones were not judged"
+        )
     if steps.drifted is not None:
         notes.append(
             f"before step {steps.drifted} rounding had driven the weights apart by more than 1 %, without any one step "

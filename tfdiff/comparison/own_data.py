@@ -68,6 +68,14 @@ class BatchWatch:
         self.seen = self.seen or bool(first and second)
 
 
+def batch_rows(a: Block, b: Block) -> tuple[int, int] | None:
+    """Rows of the batches that both steps really used; None where one has no batch."""
+    first, second = _batch(a, own=False), _batch(b, own=False)
+    if not first or not second:
+        return None
+    return first[0].shape[0], second[0].shape[0]
+
+
 def _prints(block: Block, *, own: bool) -> list[tuple[int, bytes]]:
     """Size and sketch of each batch tensor; equal sketches mean equal elements in equal order."""
     sketches = block.sketches()

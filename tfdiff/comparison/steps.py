@@ -10,7 +10,7 @@ from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.kinks import flip_error
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
-from tfdiff.comparison.own_data import BatchWatch
+from tfdiff.comparison.own_data import BatchWatch, batch_rows
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.tolerance import Tolerances, step_tolerances
@@ -38,6 +38,8 @@ class StepsResult:
     """Step after which everything is carried, None where the runs agree to the end."""
     drifted: int | None = None
     """Step before which rounding had grown so far that it and the later ones were not judged."""
+    parted: int | None = None
+    """Step from which on the two used batches of another size: what follows is no evidence."""
     tolerances: list[Tolerances] = field(default_factory=list)
     """Per compared step; behind `ended` that step's."""
     matching: Matching | None = None
@@ -58,6 +60,11 @@ def judge_steps(runs: Runs) -> StepsResult:
     for step in range(runs.compared):
         result.batches.take(runs.a.step(step), runs.b.step(step))
         if result.ended is not None:
+            result.tolerances.append(result.tolerances[-1])
+            continue
+        rows = batch_rows(runs.a.step(step), runs.b.step(step))
+        if step and rows is not None and rows[0] != rows[1]:
+            result.ended, result.parted = step - 1, step
             result.tolerances.append(result.tolerances[-1])
             continue
         drift = _drift(runs, step, history.noise)

@@ -57,6 +57,16 @@ def useful(attrs: Any) -> dict[str, Any]:
     return found
 
 
+def fixed_rows(attrs: Any, output: int) -> bool:
+    """Whether the dataset behind an iterator promises a number of rows (`drop_remainder=True`)."""
+    shapes = dict(zip(attrs[::2], attrs[1::2], strict=False)).get("output_shapes") if attrs else None
+    if not shapes or output >= len(shapes):
+        return False
+    shape = shapes[output]
+    extents = shape.as_list() if getattr(shape, "rank", None) else []
+    return bool(extents) and extents[0] is not None
+
+
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - one line per kind of value
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

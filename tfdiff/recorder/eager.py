@@ -53,7 +53,7 @@ class Eager:
         tokens = [t._id for t in inputs]
         if op_type == "ResourceGather":
             tokens[0] = self._read_before_gather(inputs[0], code)
-        own = self._replace(op_type, code, outputs)
+        own = self._replace(op_type, code, outputs, attrs)
         event = OpEvent(
             op_type,
             code,
@@ -111,7 +111,7 @@ class Eager:
         with self.recording.quiet():
             return variable.read_value()
 
-    def _replace(self, op_type: str, code: Code, outputs: list[Any]) -> list[Any] | None:
+    def _replace(self, op_type: str, code: Code, outputs: list[Any], attrs: Any) -> list[Any] | None:
         """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
         if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
             return None
@@ -128,7 +128,8 @@ class Eager:
                 value = self.recording.share.noise((op_type, code.layer, code.called, code.api), tensor.numpy())
             else:
                 key = (op_type, code.called, feed, bool(self.recording.tapes), index)
-                value = self.recording.share.feed(key, tensor.numpy(), self.recording.builder.begun)
+                fixed, step = attributes.fixed_rows(attrs, index), self.recording.builder.begun
+                value = self.recording.share.feed(key, tensor.numpy(), step, fixed=fixed)
             if value is not None:
                 with self.recording.quiet():
                     import tensorflow as tf

@@ -124,8 +124,11 @@ class Share:
         """Whether a batch that this op hands out on this line has a rule."""
         return self._plan is not None and any(key[0] == op_type and key[1] == called for key in self._plan.feeds)
 
-    def feed(self, key: FeedKey, own: Array, step: int) -> Array | None:
-        """The reference's rows of this step in the layout of `own`; None to leave it."""
+    def feed(self, key: FeedKey, own: Array, step: int, *, fixed: bool = False) -> Array | None:
+        """The reference's rows of this step in the layout of `own`; None to leave it.
+
+        `fixed`: the program relies on the number of rows, another one would break it.
+        """
         rule = self._plan.feeds.get(key) if self._plan is not None else None
         if rule is None or self._plan is None or not self._plan.inputs.get(step):
             return None
@@ -135,7 +138,7 @@ class Share:
             value = apply_rule(rule, parts, own.dtype)
         except TfdiffError:
             return None  # this step's batch is built otherwise; `check` says that it was not shared
-        return value if value.shape[1:] == own.shape[1:] else None
+        return value if value.shape[not fixed :] == own.shape[not fixed :] else None
 
     def wants_noise(self, key: NoiseKey) -> bool:
         """Whether draws at this place have a counterpart."""

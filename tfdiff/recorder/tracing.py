@@ -122,11 +122,14 @@ class Tracing:
                 continue
             if op_type in NEXT_OPS:
                 tags[index] = self.recording.taps.emit(tensor)
-            replaced[index] = replace_in_graph(tensor, self._host_value(op_type, code, index))
+            replaced[index] = replace_in_graph(
+                tensor,
+                self._host_value(op_type, code, index, fixed=bool(tensor.shape.rank) and tensor.shape[0] is not None),
+            )
         changed = any(a is not b for a, b in zip(replaced, outputs, strict=True))
         return (tags, replaced) if changed else (None, None)
 
-    def _host_value(self, op_type: str, code: Code, index: int) -> Any:
+    def _host_value(self, op_type: str, code: Code, index: int, *, fixed: bool) -> Any:
         taped = bool(self.recording.tapes)
 
         def value(own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -135,9 +138,8 @@ class Tracing:
             if op_type in RANDOM_OPS:
                 found = self.recording.share.noise((op_type, code.layer, code.called, code.api), own)
             else:
-                found = self.recording.share.feed(
-                    (op_type, code.called, 0, taped, index), own, self.recording.builder.begun
-                )
+                key, step = (op_type, code.called, 0, taped, index), self.recording.builder.begun
+                found = self.recording.share.feed(key, own, step, fixed=fixed)
             return own if found is None else found
 
         return value
