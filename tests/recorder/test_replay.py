@@ -156,7 +156,9 @@ def test_case(house):
 def test_update_in_a_branch_not_taken(house):
     """Nothing of a branch that was not taken is replayed: no op, no optimizer call."""
     apply = GraphApply({"class": "SGD"}, [(11, 900)], 40, 41)
-    house.define("yes", [11], [11], op("Mul", [11], [12]), apply, op("AssignAddVariableOp", [11, 12], [], after_tag=42))
+    house.define(
+        "yes", [11], [11], op("Mul", [11], [12]), apply, op("AssignAddVariableOp", [11, 12], [], after_tags={11: 42})
+    )
     house.define("no", [21], [22], op("Neg", [21], [22]))
     branch = control("StatelessIf", [1, 2], [3], then_branch="yes", else_branch="no")
     house.define("f", [1, 2], [3], branch)
@@ -165,7 +167,7 @@ def test_update_in_a_branch_not_taken(house):
     events, _, left = house.run("f", [900, 901], t12=[1], t40=[0.5], t41=[3], t42=[2])
     assert [type(e).__name__ for e in events] == ["OpEvent", "ApplyEvent", "OpEvent"]
     assert events[1].learning_rate == 0.5
-    assert events[2].after == 2
+    assert events[2].after == {901: 2}
     assert left == {}
 
 

@@ -48,10 +48,12 @@ class Program:
         return token
 
     def op(self, kind: str, *inputs: int, value=None, after=None, **options) -> int:
-        """An op with one output; an update has `after`, the variable's new value."""
+        """An op with one output; an update has `after`, the new value of its first (or of each) variable."""
         outputs = [] if after is not None else [fresh()]
         values = [] if after is not None else [np.zeros(2, "float32") if value is None else np.asarray(value)]
-        event = OpEvent(kind, options.pop("code", CODE), list(inputs), outputs, values, after=after, **options)
+        if after is not None:
+            after = after if isinstance(after, dict) else {inputs[0]: after}
+        event = OpEvent(kind, options.pop("code", CODE), list(inputs), outputs, values, after=after or {}, **options)
         self.builder.add(event)
         return outputs[0] if outputs else 0
 
@@ -387,6 +389,8 @@ def test_sparse_gradient_is_written_densely(program):
     program.builder.finish()
     (dense,) = [r for r in program.steps[0].records if r.site.role == "weight gradient"]
     assert dense.value.tolist() == [[0, 0], [11, 22], [0, 0], [3, 4]]
+    (taken,) = [r for r in program.steps[0].records if r.site.role == "assign"]
+    assert taken.value.tolist() == dense.value.tolist()
 
 
 def test_optimizer_calls(program):
@@ -401,6 +405,31 @@ def test_optimizer_calls(program):
     (optimizer,) = program.steps[0].info.optimizers
     assert optimizer == {"class": "SGD", "learning_rate": 0.5, "iterations": 7}
     assert ("applied gradient", "update", "Clip", "w") in step
+
+
+def test_fused_update(program):
+    """An op that writes weight and slots at once leaves the value of each; the slots are slots by that."""
+    w, m = program.variable("w"), program.variable("m", trainable=False)
+    (gradient,) = program.gradient(program.forward(w), w)
+    after = {w: np.full(2, 7, "float32"), m: np.full(2, 3, "float32")}
+    program.op("ResourceApplyKerasMomentum", w, m, gradient, after=after)
+    (step,) = program.finish()
+    assert assigns(step) == [("update", "w"), ("update", "m")]
+    assert step[-2:] == [("weight", "update", "", "w"), ("slot", "update", "", "m")]
+    assert [record.value[0] for record in program.steps[0].records[-4:]] == [7, 3, 7, 3]
+    made_by = [record.inputs for record in program.steps[0].records if record.site.role == "assign"]
+    assert made_by == [made_by[0]] * 2
+    assert len(made_by[0]) == 1, "of the gradient, not of the variables it writes"
+
+
+def test_fused_update_of_a_metric_is_no_update(program):
+    """Whatever op writes it: what a metric counts in belongs to no step."""
+    w, total = program.variable("w"), program.variable("total", trainable=False)
+    program.variables.mark(total, "metric")
+    program.descend(w, *program.gradient(program.forward(w), w))
+    program.op("ResourceScatterAdd", total, program.op("Const"), program.op("Ones"), after=np.ones(2, "float32"))
+    (step,) = program.finish()
+    assert assigns(step) == [("update", "w")]
 
 
 def test_missing_gradients_are_left_out(program):

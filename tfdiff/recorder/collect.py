@@ -10,17 +10,16 @@ import numpy as np
 
 from tfdiff.model import Phase, Role, Site, StepInfo
 from tfdiff.recorder.stream import (
+    ASSIGN_OPS,
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
-    SCATTER_OPS,
     UNKNOWN,
     Code,
     GradientEnd,
     OpEvent,
     Slices,
     Token,
-    is_update,
     to_array,
 )
 from tfdiff.trace.records import Record
@@ -37,6 +36,7 @@ LEAF = "Leaf"
 """Type of the event that stands for a tensor no recorded op made."""
 SMALL = 64 << 10
 """Bytes up to which inner tensors of layers are kept in full too."""
+_SCATTERED = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceScatterNdAdd", "ResourceScatterNdSub"})
 _CONSTANT = 16
 """Elements up to which a tensor that no recorded op made, and that is no batch, counts as a constant."""
 
@@ -101,8 +101,9 @@ class Collector:
         if event.type == READ_OP:
             self._read(event, phase)
             return
-        if is_update(event.type):
-            self._assign(event, phase)
+        if event.after:
+            for handle in event.after:
+                self._assign(event, handle, phase)
             return
         inputs = self._inputs(event)
         own = [to_array(value) for value in event.own] if event.own else None
@@ -142,14 +143,32 @@ class Collector:
         site = self._sites.get(role, phase, READ_OP, event.code, variable=entry.index if entry is not None else None)
         self._index[event.outputs[0]] = self._put(site, array)
 
-    def _assign(self, event: OpEvent, phase: Phase) -> None:
-        entry = self._variables.by_handle(event.inputs[0])
-        index = entry.index if entry is not None else None
-        for token in event.inputs[1:2]:
-            array = self._value(token)
-            if array is not None:
-                site = self._sites.get("assign", phase, event.type, event.code, variable=index, attrs=event.attrs)
-                self._put(site, array, (self._index.get(token, UNKNOWN),))
+    def _assign(self, event: OpEvent, handle: Token, phase: Phase) -> None:
+        entry = self._variables.by_handle(handle)
+        array = self._written(event, handle, entry)
+        if array is not None:
+            index = entry.index if entry is not None else None
+            site = self._sites.get("assign", phase, event.type, event.code, variable=index, attrs=event.attrs)
+            self._put(site, array, tuple(self._index.get(token, UNKNOWN) for token in event.operands))
+
+    def _written(self, event: OpEvent, handle: Token, entry: Entry | None) -> Array | None:
+        """What is assigned, added or subtracted (rows of a scatter in their places); of a fused step the outcome."""
+        if event.type in ASSIGN_OPS:
+            return self._value(event.operands[0]) if event.operands else None
+        if event.type not in _SCATTERED or entry is None:
+            return self._after(event, handle)
+        rows, values = (self._value(token) for token in event.operands)
+        if rows is None or values is None:
+            return None
+        dense = np.zeros(entry.shape, values.dtype)
+        np.add.at(dense, tuple(np.moveaxis(rows, -1, 0)) if "Nd" in event.type else rows, values)
+        return dense
+
+    @staticmethod
+    def _after(event: OpEvent, handle: Token) -> Array | None:
+        """The variable's value right after, made an array once."""
+        array = event.after[handle] = to_array(event.after[handle])
+        return array
 
     def _value(self, token: Token) -> Array | None:
         """The tensor on the host; the same array for every role it plays, so that it is written once."""
@@ -192,9 +211,9 @@ class Collector:
 
     def snapshots(self, events: list[OpEvent]) -> None:
         """The last value each variable was given in this step."""
-        last = {event.inputs[0]: event for event in events if is_update(event.type) and event.after is not None}
+        last = {handle: event for event in events for handle, value in event.after.items() if value is not None}
         for handle, event in last.items():
-            entry, array = self._variables.by_handle(handle), to_array(event.after)
+            entry, array = self._variables.by_handle(handle), self._after(event, handle)
             if entry is None or array is None or entry.kind in ("metric", "seed"):
                 continue
             role = _variable_role(entry)
@@ -257,7 +276,7 @@ def collect(
     _collect_update(collector, pending, variables, resolve)
     collector.snapshots(pending.side + pending.after)
     optimizers = tuple(_optimizer(event) for event in pending.applies)
-    applied = any(is_update(event.type) and variables.is_trainable(event.inputs[0]) for event in pending.after)
+    applied = any(variables.is_trainable(handle) for event in pending.after for handle in event.after)
     return StepRecords(StepInfo(-1, optimizers, applied), collector.records)
 
 
@@ -274,15 +293,14 @@ def _collect_update(
             if found is not None:
                 collector.gradient(found, variables.by_handle(resolve(handle)), "applied gradient", "update", code)
     for op in pending.after:
-        if op.type not in SCATTER_OPS:
-            collector.operation(op, "operation", "update")
+        collector.operation(op, "operation", "update")
 
 
 def _mark_states(pending: Pending, variables: Variables) -> None:
     for event in pending.side:
-        if is_update(event.type) and variables.is_state(event.inputs[0]):
-            entry = variables.by_handle(event.inputs[0])
-            if entry is not None and not entry.trainable:
+        for handle in event.after:
+            entry = variables.by_handle(handle)
+            if entry is not None and variables.is_state(handle) and not entry.trainable:
                 entry.kind = "state"
 
 

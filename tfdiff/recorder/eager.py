@@ -18,7 +18,7 @@ from tfdiff.recorder.stream import (
     Token,
     is_update,
 )
-from tfdiff.recorder.tensors import is_numeric
+from tfdiff.recorder.tensors import is_handle, is_numeric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,7 +68,7 @@ class Eager:
             event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
             event.attrs["taped"] = bool(self.recording.tapes)
         if is_update(op_type):
-            event.after = self._value_of(inputs[0])
+            event.after = {t._id: self._value_of(t) for t in inputs if is_handle(t)}
         self.recording.mark_boundary(event, call)
         self.recording.builder.add(event)
 

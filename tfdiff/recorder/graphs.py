@@ -52,7 +52,13 @@ class GraphOp:
     attrs: dict[str, Any] = field(default_factory=dict)
     boundary: bool = False
     own_tags: list[int | None] | None = None
-    after_tag: int | None = None
+    after_tags: dict[Token, int | None] = field(default_factory=dict)
+    """Tap of the value right after, of each variable that the op writes."""
+
+    @property
+    def taps(self) -> list[int]:
+        """All of its taps: without a value from any of them it did not run."""
+        return [tag for tag in (*self.tags, *self.after_tags.values()) if tag is not None]
 
 
 @dataclass(slots=True)
@@ -261,7 +267,7 @@ class Programs:
 
     def _has_values(self, function: Function, values: Values) -> bool:
         for item in function.program.items:
-            if isinstance(item, GraphOp) and any(tag is not None and values.get(tag) for tag in item.tags):
+            if isinstance(item, GraphOp) and any(values.get(tag) for tag in item.taps):
                 return True
             if isinstance(item, GraphCall) and any(
                 self._has_values(f, values) for n in callees(item) if (f := self._functions.get(n)) is not None
@@ -297,13 +303,12 @@ def _take(values: Values, tag: int | None) -> Any:
 
 
 def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
+    if item.taps and not any(values.get(tag) for tag in item.taps):
+        return  # in a branch that was not taken
     taken = [
         _take(values, tag) if tag is not None else static for tag, static in zip(item.tags, item.statics, strict=True)
     ]
-    tapped = any(tag is not None for tag in item.tags) or item.after_tag is not None
-    after = _take(values, item.after_tag)
-    if tapped and after is None and all(value is None for value in taken):
-        return  # in a branch that was not taken
+    after = {names.get(handle, handle): _take(values, tag) for handle, tag in item.after_tags.items()}
     own = [_take(values, tag) for tag in item.own_tags] if item.own_tags else None
     outputs = [fresh() for _ in item.outputs]
     event = OpEvent(

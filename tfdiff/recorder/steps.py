@@ -24,7 +24,6 @@ from tfdiff.recorder.stream import (
     OpEvent,
     Slices,
     Token,
-    is_update,
 )
 
 if TYPE_CHECKING:
@@ -132,6 +131,7 @@ class StepBuilder:
 
     def _add_op(self, event: OpEvent) -> None:
         event.inputs = [self.resolve(token) for token in event.inputs]
+        event.after = {self.resolve(handle): value for handle, value in event.after.items()}
         self.segment.append(event)
         dependent = event.type not in NEXT_OPS and any(
             token in self._dependent or self._variables.is_trainable(token) for token in event.inputs
@@ -171,10 +171,10 @@ class StepBuilder:
         forward = self._ancestors(event.targets, self._previous + self.segment)
         update = self._split(forward)
         same_iteration = self._is_further_pass(event, forward)
-        if not same_iteration or any(is_update(op.type) for op in update):
+        if not same_iteration or any(op.after for op in update):
             self.finish(update)
         states = self._state_assigns(forward)
-        side = self._ancestors([t for op in states for t in op.inputs[1:]], self.segment)
+        side = self._ancestors([t for op in states for t in op.operands], self.segment)
         inside = {id(op) for op in forward}
         taken = {id(op) for op in states} | {id(op) for op in side}
         side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
@@ -243,13 +243,13 @@ class StepBuilder:
     @property
     def updated(self) -> bool:
         """Whether something was assigned since the last gradient call (its update has at least begun)."""
-        return bool(self._pending) and any(is_update(op.type) for op in self.segment)
+        return bool(self._pending) and any(op.after for op in self.segment)
 
     @property
     def applied(self) -> bool:
         """Whether a variable whose gradient was asked for was assigned since: nothing more will come."""
         handles = {handle for pending in self._pending if pending.end for handle, _ in pending.end.gradients}
-        return any(is_update(op.type) and op.inputs[0] in handles for op in self.segment)
+        return any(not handles.isdisjoint(op.after) for op in self.segment)
 
     @property
     def waiting(self) -> bool:
@@ -288,12 +288,10 @@ class StepBuilder:
         made = {token for op in forward for token in op.outputs}
         found = []
         for op in self.segment:
-            if not is_update(op.type) or len(op.inputs) < 2 or not self._variables.is_state(op.inputs[0]):
+            if not op.operands or not any(self._variables.is_state(handle) for handle in op.after):
                 continue
-            feeding = self._ancestors(op.inputs[1:], self.segment)
-            if any(id_ in made for source in feeding for id_ in source.outputs) or any(
-                t in made for t in op.inputs[1:]
-            ):
+            feeding = self._ancestors(op.operands, self.segment)
+            if any(id_ in made for source in feeding for id_ in source.outputs) or any(t in made for t in op.operands):
                 found.append(op)
         return found
 
@@ -307,14 +305,15 @@ class StepBuilder:
             from_gradient = any(token in derived for token in op.inputs)
             if from_gradient:
                 derived.update(op.outputs)
-            if is_update(op.type) and op.inputs and self._variables.is_float(op.inputs[0]):
-                if self._variables.is_metric(op.inputs[0]):
-                    continue  # an evaluation after the update would come along with it
-                if alone or from_gradient or op.inputs[0] in handles:
-                    assigns.append(op)
-                if from_gradient:
-                    self._variables.mark(op.inputs[0], "slot")
-        wanted = {id(op) for op in self._ancestors([t for op in assigns for t in op.inputs[1:]], ops)}
+            written = [handle for handle in op.after if self._variables.is_float(handle)]
+            if not written or any(self._variables.is_metric(handle) for handle in written):
+                continue  # an evaluation after the update would come along with it
+            if alone or from_gradient or not handles.isdisjoint(written):
+                assigns.append(op)
+            if from_gradient:
+                for handle in written:
+                    self._variables.mark(handle, "slot")
+        wanted = {id(op) for op in self._ancestors([t for op in assigns for t in op.operands], ops)}
         wanted |= {id(op) for op in assigns}
         return [op for op in ops if id(op) in wanted]
 

@@ -49,8 +49,14 @@ class OpEvent:
     """Whether a gradient tape was open, or a graph ran: such values are never dropped to save memory."""
     own: list[Any] | None = None
     """Outputs before the reference's values were written over them."""
-    after: Any = None
-    """For assigns: the variable's value right after."""
+    after: dict[Token, Any] = field(default_factory=dict)
+    """For an update: the handle of each variable it writes (a fused one writes slots too) and that variable's value
+    right after, None where it was not read. Empty for every other op."""
+
+    @property
+    def operands(self) -> list[Token]:
+        """What the op computes from besides the variables it writes."""
+        return [token for token in self.inputs if token not in self.after]
 
 
 @dataclass(slots=True)
@@ -121,7 +127,7 @@ RANDOM_OPS = frozenset(
     }
 )
 ASSIGN_OPS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
-SCATTER_OPS = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceScatterUpdate"})
+_UPDATES = ("ResourceApply", "ResourceSparseApply", "ResourceScatter", "ResourceStridedSliceAssign")
 NEXT_OPS = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
 ALIAS_OPS = frozenset({"Identity", "IdentityN", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
 READ_OP = "ReadVariableOp"
@@ -142,10 +148,8 @@ SKIPPED_OPS = frozenset({"Placeholder", "PlaceholderWithDefault", "NoOp", "VarHa
 
 
 def is_update(op_type: str) -> bool:
-    """Whether the op writes its first argument, a variable."""
-    return (
-        op_type in ASSIGN_OPS or op_type in SCATTER_OPS or op_type.startswith(("ResourceApply", "ResourceSparseApply"))
-    )
+    """Whether the op writes its resource arguments: a variable, and the slots of a fused optimizer step."""
+    return op_type in ASSIGN_OPS or op_type.startswith(_UPDATES)
 
 
 def to_array(value: Any) -> np.ndarray[Any, Any] | None:

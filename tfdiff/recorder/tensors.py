@@ -18,6 +18,11 @@ def is_numeric(tensor: Any) -> bool:
     )
 
 
+def is_handle(tensor: Any) -> bool:
+    """Whether the tensor stands for a variable (or another resource)."""
+    return bool(tensor.dtype.name == "resource")
+
+
 def static_value(op_type: str, tensor: Any) -> Any:
     """The array of a traced constant, None for anything else."""
     if op_type != "Const" or not is_numeric(tensor):

@@ -18,7 +18,7 @@ from tfdiff.recorder.stream import (
     is_update,
 )
 from tfdiff.recorder.taps import replace_in_graph
-from tfdiff.recorder.tensors import depends_on_variable, is_numeric, static_value
+from tfdiff.recorder.tensors import depends_on_variable, is_handle, is_numeric, static_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ class Tracing:
             item.tags.append(self.recording.taps.emit(tensor) if tapped else None)
             item.statics.append(static)
         if is_update(op_type):
-            item.after_tag = self._tap_after(inputs[0])
+            item.after_tags = {t._id: self._tap_after(t) for t in inputs if is_handle(t)}
         return item, replaced
 
     def _override(
