@@ -84,6 +84,25 @@ def convert_draw(
     return np.ascontiguousarray(turned).reshape(shape)
 
 
+def draw_target(
+    value: npt.NDArray[Any], permutation: tuple[int, ...] | None, static: Sequence[int | None] | None
+) -> tuple[int, ...] | None:
+    """The shape in which a draw of a fits a tensor of b of which only the extents in `static` are known.
+
+    `static` is None for an unknown rank. None where the draw does not fit.
+    """
+    shape = value.shape if permutation is None else tuple(value.shape[axis] for axis in permutation)
+    if static is None:
+        return shape
+    if len(static) == len(shape) and all(known in (None, extent) for known, extent in zip(static, shape, strict=True)):
+        return shape
+    unknown = [axis for axis, extent in enumerate(static) if extent is None]
+    known_size = prod(extent for extent in static if extent is not None)
+    if len(unknown) > 1 or not known_size or value.size % known_size or (not unknown and value.size != known_size):
+        return None
+    return tuple(value.size // known_size if extent is None else extent for extent in static)
+
+
 def _score(a: Draw, b: Draw) -> float:
     """How well two draws fit, 0 when they cannot be the same; the parts are ordered so that each outweighs the next."""
     kind = distribution(a.op)

@@ -114,6 +114,21 @@ def plain_config(thing: Any) -> dict[str, Any]:
     return {str(k): v for k, v in config.items() if isinstance(v, (bool, int, float, str)) or v is None}
 
 
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """Slots and settings of an optimizer: a property in Keras 3, a method elsewhere."""
+    found = getattr(optimizer, "variables", [])
+    return list(found() if callable(found) else found)
+
+
+def declared_rate(optimizer: Any) -> Any:
+    """The learning rate of an optimizer in a graph: a tensor, a number, or None where it has none."""
+    for name in ("_learning_rate_tensor", "_lr_t", "_learning_rate", "_lr", "learning_rate"):
+        rate = getattr(optimizer, name, None)
+        if rate is not None and not callable(rate):
+            return getattr(rate, "_graph_element", rate)
+    return None
+
+
 def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
     """Learning rate and iteration count about to be used, as tensors (None where the optimizer has none)."""
     import tensorflow as tf

@@ -64,6 +64,13 @@ class Frames:
             frame = frame.f_back
         return NOWHERE
 
+    def of_traceback(self, traceback: Any) -> str | None:
+        """The user's innermost line in the stack that TensorFlow keeps of an op."""
+        for frame in reversed(traceback):
+            if _kind(frame.filename) == "user":
+                return self._place(frame.filename, frame.lineno)
+        return None
+
     def _through_autograph(self, frame: FrameType, above: list[FrameType]) -> Call:
         from tensorflow.python.util import tf_stack
 

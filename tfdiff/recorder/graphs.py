@@ -228,6 +228,10 @@ class Programs:
             if rate is not None or not item.rate_tag:  # an apply inside a branch that was not taken has no values
                 sink(ApplyEvent(item.optimizer, pairs, rate, iterations))
 
+    def call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
+        """Replay what a condition, loop or function called from a graph of TensorFlow 1 has done."""
+        self._replay_call(call, names, values, sink)
+
     def _replay_call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
         inputs = [t._id for t in call.op.inputs] if call.op is not None else call.inputs
         arguments = [names.get(token, token) for token in inputs]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tfdiff.recorder.calls import Calls
 from tfdiff.recorder.eager import Eager
 from tfdiff.recorder.passes import Passes
+from tfdiff.recorder.session.building import Building
+from tfdiff.recorder.session.running import Sessions
 from tfdiff.recorder.tracing import Tracing
 
 if TYPE_CHECKING:
@@ -22,3 +24,5 @@ class Parts:
         self.tracing = Tracing(recording)
         self.calls = Calls(recording, self.eager)
         self.passes = Passes(recording)
+        self.building = Building(recording)
+        self.sessions = Sessions(recording, self.building)

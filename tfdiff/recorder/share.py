@@ -84,19 +84,41 @@ class Share:
             output.initial([record], [before] if before is not None else [])
 
     def _one(self, entry: Entry, variable: Any) -> tuple[Record | None, Record | None]:
-        if not entry.dtype.startswith(("float", "bfloat")):
-            return None, None
+        if entry.graph is not None:
+            return None, None  # its session is asked
         try:
             value = variable.numpy()
         except Exception:  # noqa: BLE001 - not initialized yet: TensorFlow says so in several ways
             return None, None
+        record, own, wanted = self._decide(entry, value)
+        if wanted is not None:
+            variable.assign(wanted)
+        return record, own
+
+    def _decide(self, entry: Entry, value: Array) -> tuple[Record | None, Record | None, Array | None]:
+        """What to record as the initial value, as its own before sharing, and what to write over it."""
+        if not entry.dtype.startswith(("float", "bfloat")):
+            return None, None, None
         wanted = self._plan.weights.get(entry.index) if self._plan is not None else None
         if self._plan is None:
-            return _record(entry, value), None
+            return _record(entry, value), None, None
         if wanted is None or wanted.shape != value.shape:
-            return _record(entry, value), _record(entry, value)
-        variable.assign(wanted.astype(value.dtype))
-        return _record(entry, wanted.astype(value.dtype)), _record(entry, value)
+            return _record(entry, value), _record(entry, value), None
+        wanted = wanted.astype(value.dtype)
+        return _record(entry, wanted), _record(entry, value), wanted
+
+    def note(self, known: Sequence[tuple[Entry, Any, Array]], output: Output) -> list[tuple[Any, Array]]:
+        """Note values of variables that a session has read; returns the variables to write, with the reference's values."""
+        records, own, writes = [], [], []
+        for entry, variable, value in known:
+            entry.noted = True
+            record, before, wanted = self._decide(entry, value)
+            records += [record] if record is not None else []
+            own += [before] if before is not None else []
+            if wanted is not None:
+                writes.append((variable, wanted))
+        output.initial(records, own)
+        return writes
 
     def check(self, step: int, records: Sequence[Record]) -> None:
         """Whether the batch this step really used is the reference's."""
@@ -144,8 +166,8 @@ class Share:
         """Whether draws at this place have a counterpart."""
         return self._plan is not None and key in self._plan.draws
 
-    def noise(self, key: NoiseKey, own: Array) -> Array | None:
-        """The reference's draw for the next execution of this place; None to leave it."""
+    def next_draw(self, key: NoiseKey) -> tuple[Array, tuple[int, ...] | None] | None:
+        """The reference's draw for the next execution of this place, and how its axes turn; None to leave it."""
         if self._plan is None or key not in self._plan.draws:
             return None
         place = self._executed[key]
@@ -155,10 +177,14 @@ class Share:
         if found is None:
             return None
         step, index, permutation = found
-        value = self._plan.reference.step(step).array(index)
-        if value.size != own.size:
+        return self._plan.reference.step(step).array(index), permutation
+
+    def noise(self, key: NoiseKey, own: Array) -> Array | None:
+        """The same in the shape and dtype of `own`."""
+        draw = self.next_draw(key)
+        if draw is None or draw[0].size != own.size:
             return None
-        return convert_draw(value, permutation, own.shape).astype(own.dtype)
+        return convert_draw(*draw, own.shape).astype(own.dtype)
 
 
 def _record(entry: Entry, value: Array) -> Record:

@@ -128,7 +128,16 @@ RANDOM_OPS = frozenset(
 )
 ASSIGN_OPS = frozenset({"AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"})
 _UPDATES = ("ResourceApply", "ResourceSparseApply", "ResourceScatter", "ResourceStridedSliceAssign")
-NEXT_OPS = frozenset({"IteratorGetNext", "IteratorGetNextSync"})
+NEXT_OPS = frozenset(
+    {
+        "IteratorGetNext",
+        "IteratorGetNextSync",
+        "QueueDequeueV2",
+        "QueueDequeueManyV2",
+        "QueueDequeueUpToV2",
+    }
+)
+"""Ops that hand out the next batch of an input pipeline."""
 ALIAS_OPS = frozenset({"Identity", "IdentityN", "PreventGradient", "EnsureShape", "Snapshot", "CheckNumerics"})
 READ_OP = "ReadVariableOp"
 CONTROL_OPS = frozenset(

@@ -21,6 +21,7 @@ class Taps:
     def __init__(self) -> None:
         self._queues: dict[Any, Any] = {}
         self._operations: dict[int, list[Any]] = {}
+        self._host: dict[int, deque[np.ndarray[Any, Any]]] = {}
         self._tag = 0
 
     def emit(self, tensor: Any) -> int:
@@ -28,9 +29,26 @@ class Taps:
         import tensorflow as tf
 
         self._tag += 1
-        operation = _enqueue(self._queue(tensor.dtype), [tf.constant(self._tag, tf.int64), tensor])
+        if tf.compat.v1.executing_eagerly_outside_functions():
+            operation = _enqueue(self._queue(tensor.dtype), [tf.constant(self._tag, tf.int64), tensor])
+        else:
+            operation = self._hand_over(tensor, self._tag)
         self._operations.setdefault(id(operation.graph), []).append(operation)
         return self._tag
+
+    def _hand_over(self, tensor: Any, tag: int) -> Any:
+        """Within a graph of a session, where eager queues do not exist: a host function takes the value."""
+        import tensorflow as tf
+
+        def host(value: np.ndarray[Any, Any]) -> None:
+            self._host.setdefault(tag, deque()).append(np.array(value))
+
+        return tf.numpy_function(host, [tensor], [])
+
+    def drain_host(self) -> dict[int, deque[np.ndarray[Any, Any]]]:
+        """All values that host functions took since the last call."""
+        values, self._host = self._host, {}
+        return values
 
     def keep(self, graph: Any) -> None:
         """Make the taps of a finished graph run: where nothing else does (backward graphs) they would be dropped."""

@@ -39,10 +39,17 @@ def depends_on_variable(op_type: str, inputs: Sequence[Any], program: Any) -> bo
     return any(t.dtype.name == "resource" or t._id in program.dependent for t in inputs)
 
 
+def handle_of(variable: Any) -> Any:
+    """The tensor that stands for a variable: its resource handle, or the reference of one of the old kind."""
+    handle = getattr(variable, "handle", None)
+    if handle is None and hasattr(variable, "_as_graph_element") and hasattr(variable, "_ref"):
+        return variable._ref()
+    return handle
+
+
 def handle_token(variable: Any) -> Token:
     """The token of a variable's handle, 0 for what has none."""
-    handle = getattr(variable, "handle", None)
-    return int(getattr(handle, "_id", 0)) if handle is not None else 0
+    return int(getattr(handle_of(variable), "_id", 0))
 
 
 def gradient_tokens(gradient: Any) -> Token | Slices | None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS
+from tfdiff.recorder.tensors import handle_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +34,7 @@ def install(parts: Parts, patches: Patches) -> None:
     _hook_variables(recording, patches)
     _hook_arrays(parts, patches)
     _hook_switches(recording, patches)
+    session_hooks.install(parts, patches)
 
 
 def _note_version(recording: Recording) -> None:
@@ -43,11 +46,12 @@ def _note_version(recording: Recording) -> None:
 
 def _find_variables(recording: Recording) -> None:
     """Variables that exist already, in the order of their creation: `tfdiff.record` may begin late."""
-    from tensorflow.python.ops import resource_variable_ops
+    from tensorflow.python.ops import ref_variable, resource_variable_ops
 
-    found = [v for v in gc.get_objects() if isinstance(v, resource_variable_ops.BaseResourceVariable)]
+    kinds = (resource_variable_ops.BaseResourceVariable, ref_variable.RefVariable)
+    found = [v for v in gc.get_objects() if isinstance(v, kinds)]
     with recording.quiet():
-        for variable in sorted(found, key=lambda v: v.handle._id):
+        for variable in sorted(found, key=handle_token):
             recording.variables.register(variable, None, None)
 
 
@@ -64,10 +68,10 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
         if graph is None:
             parts.eager.op(kind, inputs, attrs, outputs)
             return None
-        if not hasattr(graph, "captures"):  # a TF1 graph, not one of a tf.function
-            recording.output.not_recorded("ops of a TF1 graph", "sessions are not recorded by this version")
-            return None
         name = op_name.decode() if isinstance(op_name, bytes) else op_name
+        if not hasattr(graph, "captures"):  # a graph of TensorFlow 1, not one of a tf.function
+            parts.building.op(kind, inputs, attrs, outputs, name, graph)
+            return None
         return parts.tracing.op(kind, inputs, attrs, outputs, name, graph)
 
     op_callbacks.add_op_callback(callback)
@@ -146,11 +150,14 @@ def _hook_tapes(parts: Parts, patches: Patches) -> None:
     def make_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
         def get_gradient_function(op: Any) -> Any:
             function = original(op)
-            if function is None or not recording.active or not hasattr(op.graph, "captures"):
+            if function is None or not recording.active:
                 return function
 
             def grad_fn(op: Any, *gradients: Any) -> Any:
-                parts.passes.backpropagated(op, gradients, ops.get_default_graph())
+                if hasattr(op.graph, "captures"):
+                    parts.passes.backpropagated(op, gradients, ops.get_default_graph())
+                else:
+                    parts.building.backpropagated(op, gradients)
                 return function(op, *gradients)
 
             return grad_fn
@@ -195,7 +202,7 @@ def _gradient(
 
 
 def _hook_variables(recording: Recording, patches: Patches) -> None:
-    from tensorflow.python.ops import resource_variable_ops
+    from tensorflow.python.ops import ref_variable, resource_variable_ops
 
     def make_init(original: Callable[..., Any]) -> Callable[..., Any]:
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -212,6 +219,7 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
         return __init__
 
     patches.wrap(resource_variable_ops.BaseResourceVariable, "__init__", make_init)
+    patches.wrap(ref_variable.RefVariable, "__init__", make_init)
 
 
 def _hook_arrays(parts: Parts, patches: Patches) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.model import Variable
+from tfdiff.recorder.tensors import handle_of, handle_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,12 @@ class Entry:
     source: str | None
     kind: str = "other"
     keras: weakref.ref[Any] | None = None
+    token: Token = 0
+    """Of its handle."""
+    graph: Any = None
+    """The graph of TensorFlow 1 it belongs to; None for an eager one."""
+    noted: bool = False
+    """Whether its initial value has been noted."""
 
     def describe(self) -> Variable:
         """As the trace has it."""
@@ -37,6 +44,14 @@ class Entry:
         name = str(getattr(keras, "path", None) or self.name)
         layer = name.rpartition("/")[0] if keras is not None and "/" in name else self.layer
         return Variable(self.index, name, self.shape, self.dtype, self.trainable, self.kind, layer or None, self.source)
+
+
+def _graph_of(handle: Any) -> Any:
+    """The graph of TensorFlow 1 that a handle belongs to, None for an eager one or one inside a function."""
+    if handle is None or hasattr(handle, "numpy"):
+        return None
+    graph = getattr(handle, "graph", None)
+    return None if hasattr(graph, "captures") else graph
 
 
 class Variables:
@@ -49,8 +64,9 @@ class Variables:
 
     def register(self, variable: Any, layer: str | None, source: str | None) -> Entry | None:
         """Note a variable that was just created; None for one without an eager handle."""
-        handle = getattr(variable, "handle", None)
-        if handle is None or not hasattr(handle, "_id") or not hasattr(handle, "numpy"):
+        handle = handle_of(variable)
+        graph = _graph_of(handle)
+        if handle is None or not hasattr(handle, "_id") or (graph is None and not hasattr(handle, "numpy")):
             return None
         if handle._id in self._handles:  # what an assign returns: another object for the same variable
             return None
@@ -62,13 +78,16 @@ class Variables:
             weakref.ref(variable),
             str(variable.name).removesuffix(":0"),
             shape,
-            variable.dtype.name,
+            variable.dtype.base_dtype.name,
             bool(variable.trainable),
             layer,
             source,
         )
-        if not entry.dtype.startswith(("float", "bfloat")):
+        if graph is not None and any(v is variable for v in graph.get_collection("metric_variables")):
+            entry.kind = "metric"
+        elif not entry.dtype.startswith(("float", "bfloat")):
             entry.kind = "seed" if "seed_generator" in entry.name else "other"
+        entry.token, entry.graph = handle._id, graph
         self.entries.append(entry)
         self._handles[handle._id] = entry
         self._objects[id(variable)] = entry
@@ -86,8 +105,7 @@ class Variables:
 
     def of(self, variable: Any) -> Entry | None:
         """The entry of a tf.Variable or of a Keras variable around one."""
-        handle = getattr(variable, "handle", None)
-        return self._handles.get(getattr(handle, "_id", None)) if handle is not None else None  # type: ignore[arg-type]
+        return self._handles.get(handle_token(variable))
 
     def is_trainable(self, token: Token) -> bool:
         """Whether the token is the handle of a variable a gradient can be asked for."""

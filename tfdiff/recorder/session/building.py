@@ -1,0 +1,221 @@
+"""What is noted of a TensorFlow 1 graph while the script builds it: ops with their code, gradient and optimizer calls.
+
+Nothing is added to the graph: a session is asked for more tensors than the script wants, and fed what is shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder import attributes
+from tfdiff.recorder.graphs import GraphCall, GraphOp
+from tfdiff.recorder.recording import safe
+from tfdiff.recorder.session.closure import ancestors
+from tfdiff.recorder.stream import CONTROL_OPS, SKIPPED_OPS, Code, Slices, Token
+from tfdiff.recorder.tensors import gradient_tokens, handle_token, static_value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tfdiff.recorder.recording import Recording
+
+
+@dataclass(slots=True)
+class GradientCall:
+    """A call of `tf.gradients` (or of an optimizer's `compute_gradients`) on variables."""
+
+    begin: int
+    """Number of ops in the graph before it."""
+    targets: list[Any]
+    code: Code
+    end: int = 0
+    """Number of ops after it."""
+    gradients: list[tuple[Token, Any]] = field(default_factory=list)
+    """Variable handle and gradient: a tensor, IndexedSlices or None."""
+    activations: list[tuple[Token, Any]] = field(default_factory=list)
+    """Tensor of the forward pass and its gradient."""
+
+
+@dataclass(slots=True)
+class ApplyCall:
+    """An optimizer was handed gradients."""
+
+    begin: int
+    optimizer: dict[str, Any]
+    pairs: list[tuple[Token | Slices | None, Token]]
+    rate: Any = None
+    """Tensor, number or None."""
+    iterations: Any = None
+    end: int = 0
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is known of one graph."""
+
+    graph: Any
+    items: dict[str, GraphOp | GraphCall] = field(default_factory=dict)
+    """By the op's name."""
+    gradients: list[GradientCall] = field(default_factory=list)
+    applies: list[ApplyCall] = field(default_factory=list)
+    order: dict[str, int] = field(default_factory=dict)
+    """Creation number by the op's name, as far as it was asked for."""
+
+    def numbered(self) -> dict[str, int]:
+        """The creation number of every op there is now."""
+        ops = self.graph.get_operations()
+        for op in ops[len(self.order) :]:
+            self.order[op.name] = len(self.order)
+        return self.order
+
+    def count(self) -> int:
+        """How many ops there are now."""
+        return len(self.numbered())
+
+
+class Building:
+    """Notes the graphs of one recording."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self._notes: dict[int, Notes] = {}
+        self._open: list[GradientCall] = []
+
+    def of(self, graph: Any) -> Notes:
+        """The notes of a graph (which they keep alive, so that its id stays its own)."""
+        known = self._notes.get(id(graph))
+        if known is None:
+            known = self._notes[id(graph)] = Notes(graph)
+        return known
+
+    @safe
+    def op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any) -> None:
+        """An op was added to a graph of TensorFlow 1."""
+        if op_type in SKIPPED_OPS:
+            return
+        name = outputs[0].op.name if outputs else name
+        call = self.recording.frames.here()
+        item = GraphOp(
+            op_type,
+            self.recording.context.code(call),
+            [t._id for t in inputs],
+            [t._id for t in outputs],
+            [],
+            [static_value(op_type, t) for t in outputs],
+            attributes.useful(attrs),
+        )
+        self.recording.mark_boundary(item, call)
+        self.recording.programs.of(graph).makers.update((t, item) for t in item.outputs)
+        notes = self.of(graph)
+        if op_type in CONTROL_OPS:
+            operation = graph.get_operation_by_name(name)
+            notes.items[name] = GraphCall(None, item.inputs, item.outputs, operation)
+        else:
+            notes.items[name] = item
+
+    def item(self, op: Any) -> GraphOp | GraphCall:
+        """What was noted of the op; for one that was built unseen (imported, or before recording) what it tells itself."""
+        notes = self.of(op.graph)
+        if op.name not in notes.items:
+            place = self.recording.frames.of_traceback(op.traceback)
+            inputs, outputs = [t._id for t in op.inputs], [t._id for t in op.outputs]
+            if op.type in CONTROL_OPS:
+                notes.items[op.name] = GraphCall(None, inputs, outputs, op)
+            else:
+                attrs = [part for key in op.node_def.attr for part in (key, op.node_def.attr[key])]
+                statics = [static_value(op.type, t) for t in op.outputs]
+                code = Code(source=place, called=place)
+                notes.items[op.name] = GraphOp(
+                    op.type, code, inputs, outputs, [], statics, attributes.useful(attrs), boundary=True
+                )
+        return notes.items[op.name]
+
+    @safe
+    def gradient_begin(self, targets: Sequence[Any], graph: Any) -> GradientCall:
+        """`tf.gradients` is about to be built."""
+        self.recording.close_call()
+        code = self.recording.context.code(self.recording.frames.here())
+        call = GradientCall(self.of(graph).count(), list(targets), code)
+        self._open.append(call)
+        return call
+
+    def gradient_failed(self, call: GradientCall) -> None:
+        """It raised an exception."""
+        self._open = [other for other in self._open if other is not call]
+
+    @safe
+    def backpropagated(self, op: Any, gradients: Sequence[Any]) -> None:
+        """The gradients of an op's outputs are handed to its gradient function."""
+        if not self._open:
+            return
+        makers = self.recording.programs.of(op.graph).makers
+        for output, gradient in zip(op.outputs, gradients, strict=False):
+            maker = makers.get(output._id)
+            if maker is not None and maker.boundary and hasattr(gradient, "_id"):
+                self._open[-1].activations.append((output._id, gradient))
+
+    @safe
+    def gradient_end(self, call: GradientCall, sources: Sequence[Any], gradients: Sequence[Any], graph: Any) -> None:
+        """`tf.gradients` has been built; it counts when it asked for gradients of variables."""
+        self.gradient_failed(call)
+        self.recording.close_call()  # none of the ops of the backward pass ends an API call
+        for source, gradient in zip(sources, gradients, strict=False):
+            handle = self._handle(source)
+            entry = self.recording.variables.by_handle(handle)
+            if entry is not None:
+                entry.kind = "weight"
+                call.gradients.append((handle, gradient))
+        if not call.gradients:
+            return
+        notes = self.of(graph)
+        call.end = notes.count()
+        dependent = _dependent(call, notes.order)
+        call.activations = [(token, gradient) for token, gradient in call.activations if token in dependent]
+        notes.gradients.append(call)
+
+    def _handle(self, source: Any) -> Token:
+        """The handle of the variable that the source is, or was read from."""
+        handle = handle_token(source)
+        if not handle and hasattr(source, "_id"):
+            handle = source._id
+            if self.recording.variables.by_handle(handle) is None and source.op.type in ("ReadVariableOp", "Identity"):
+                handle = source.op.inputs[0]._id
+        return handle
+
+    @safe
+    def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> ApplyCall:
+        """An optimizer is handed gradients."""
+        call = self.recording.frames.here()
+        info = {
+            "name": str(getattr(optimizer, "get_name", lambda: getattr(optimizer, "name", ""))()),
+            "class": type(optimizer).__name__,
+            "config": attributes.plain_config(optimizer),
+            "source": self.recording.context.source_of(optimizer) or call.called,
+            "called": call.called,
+        }
+        pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
+        rate, iterations = attributes.declared_rate(optimizer), getattr(optimizer, "iterations", None)
+        noted = ApplyCall(self.of(graph).count(), info, pairs, rate, iterations)
+        self.of(graph).applies.append(noted)
+        return noted
+
+    @safe
+    def applied(self, call: ApplyCall, optimizer: Any, graph: Any) -> None:
+        """The ops of the update have been built."""
+        call.end = self.of(graph).count()
+        for variable in attributes.optimizer_variables(optimizer):
+            entry = self.recording.variables.of(variable)
+            if entry is not None and entry.kind == "other":
+                entry.kind = "slot" if entry.shape else "hyper"
+
+
+def _dependent(call: GradientCall, order: dict[str, int]) -> set[Token]:
+    """Tensors between the variables and the targets of a gradient call."""
+    handles = {handle for handle, _ in call.gradients}
+    ops = ancestors([t.op for t in call.targets if hasattr(t, "op")], frozenset())
+    found: set[Token] = set()
+    for op in sorted(ops, key=lambda op: order.get(op.name, len(order))):
+        if any(t._id in found or t._id in handles for t in op.inputs):
+            found.update(t._id for t in op.outputs)
+    return found

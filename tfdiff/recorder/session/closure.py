@@ -1,0 +1,124 @@
+"""Which ops one `Session.run` executes, in order of creation, and which of their outputs come to life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, is_update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tfdiff.recorder.stream import Token
+
+SWITCHES = frozenset({"Switch", "RefSwitch"})
+MERGES = frozenset({"Merge", "RefMerge"})
+LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "LoopCond"})
+_HARMLESS = frozenset({"VarHandleOp", "VariableV2", "ReadVariableOp", "VarIsInitializedOp", "IsVariableInitialized"})
+"""Ops that TensorFlow calls stateful and that change nothing when they run once more."""
+
+
+@dataclass(slots=True)
+class Execution:
+    """What a run of certain fetches under certain feeds executes."""
+
+    ops: list[Any]
+    """In order of creation: producers before consumers, but for the back edges of loops."""
+    fed: frozenset[Token]
+    looping: set[str] = field(default_factory=set)
+    """Names of ops inside a while loop of control flow v1: their tensors exist once per iteration."""
+    conditions: list[Any] = field(default_factory=list)
+    """Tensors on which a `Switch` outside loops depends."""
+
+    def dead(self, conditions: Mapping[Token, bool]) -> set[Token]:
+        """Tensors that get no value because the branch they belong to is not taken.
+
+        `conditions` has the value of each of `self.conditions` that is known; branches behind others count as dead on
+        both sides, since their tensors cannot be asked for.
+        """
+        dead: set[Token] = set()
+        dead_ops: set[str] = set()
+        for op in self.ops:
+            if op.name in self.looping:
+                continue
+            inputs = [t._id in dead for t in op.inputs]
+            outputs = [t._id for t in op.outputs]
+            controls = any(c.name in dead_ops for c in op.control_inputs)
+            if op.type in MERGES:
+                gone = bool(inputs) and all(inputs)
+            else:
+                gone = controls or any(inputs)
+            if gone:
+                dead_ops.add(op.name)
+                dead.update(t for t in outputs if t not in self.fed)
+            elif op.type in SWITCHES:
+                taken = conditions.get(op.inputs[1]._id)
+                dead.update(t for port, t in enumerate(outputs) if taken is None or port != int(taken))
+        return dead
+
+    def runs(self, op: Any, dead: set[Token]) -> bool:
+        """Whether the op's outputs come to life (an op without outputs always counts)."""
+        outputs = [t._id for t in op.outputs]
+        return not outputs or any(t not in dead for t in outputs)
+
+
+def execution(
+    graph: Any, fetches: Iterable[Any], targets: Iterable[Any], fed: frozenset[Token], order: Mapping[str, int]
+) -> Execution:
+    """Follow the fetched tensors and targets back to what is fed; `order` is the order of creation of the graph's ops."""
+    ops = ancestors([t.op for t in fetches if t._id not in fed] + list(targets), fed)
+    found = Execution(sorted(ops, key=lambda op: order.get(op.name, len(order))), fed)
+    found.looping = {op.name for op in found.ops if _in_loop(op)}
+    seen: set[Token] = set()
+    for op in found.ops:
+        if op.type in SWITCHES and op.name not in found.looping and op.inputs[1]._id not in seen:
+            seen.add(op.inputs[1]._id)
+            found.conditions.append(op.inputs[1])
+    return found
+
+
+def ancestors(roots: Sequence[Any], fed: frozenset[Token], stop: Callable[[Any], bool] | None = None) -> list[Any]:
+    """The ops that run for `roots`, over data and control edges; fed tensors are not followed."""
+    seen: dict[str, Any] = {}
+    stack = list(roots)
+    while stack:
+        op = stack.pop()
+        if op.name in seen or (stop is not None and stop(op)):
+            continue
+        seen[op.name] = op
+        stack.extend(t.op for t in op.inputs if t._id not in fed)
+        stack.extend(op.control_inputs)
+    return list(seen.values())
+
+
+def is_pure(tensor: Any, fed: frozenset[Token]) -> bool:
+    """Whether asking for the tensor once more changes nothing: no draw, no batch taken, no variable written."""
+    return tensor._id in fed or not any(acts(op) for op in ancestors([tensor.op], fed))
+
+
+def acts(op: Any) -> bool:
+    """Whether running the op once more changes something: it draws, takes a batch, writes a variable or the like."""
+    if is_update(op.type) or is_ref_update(op) or op.type in RANDOM_OPS or op.type in NEXT_OPS:
+        return True
+    return bool(op.op_def.is_stateful) and op.type not in _HARMLESS
+
+
+def is_ref_update(op: Any) -> bool:
+    """Whether the op writes a variable of the old kind (`Assign`, `ApplyAdam`, `ScatterSub` ...)."""
+    return (
+        bool(op.inputs)
+        and op.inputs[0].dtype._is_ref_dtype
+        and op.type.startswith(("Assign", "Apply", "SparseApply", "Scatter"))
+    )
+
+
+def _in_loop(op: Any) -> bool:
+    context = op._get_control_flow_context()
+    if context is not None and op.type in ("Exit", "RefExit"):
+        context = context.outer_context
+    while context is not None:
+        if context.IsWhileContext():
+            return True
+        context = context.outer_context
+    return False
