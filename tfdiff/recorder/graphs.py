@@ -191,6 +191,19 @@ class Programs:
                 return True
         return False
 
+    def writes(self, call: GraphCall, _seen: frozenset[str] = frozenset()) -> bool:
+        """Whether a condition, loop or function writes a variable."""
+        for name in callees(call):
+            function = self._functions.get(name)
+            if function is None or name in _seen:
+                continue
+            for item in function.program.items:
+                if isinstance(item, GraphOp) and item.after_tags:
+                    return True
+                if isinstance(item, GraphCall) and self.writes(item, _seen | {name}):
+                    return True
+        return False
+
     def replay(
         self, function: Function, arguments: Sequence[Token], values: Values, sink: Callable[[Event], None]
     ) -> list[Token]:

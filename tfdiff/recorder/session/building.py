@@ -90,7 +90,9 @@ class Building:
         return known
 
     @safe
-    def op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any) -> None:
+    def op(
+        self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any
+    ) -> None:
         """An op was added to a graph of TensorFlow 1."""
         if op_type in SKIPPED_OPS:
             return

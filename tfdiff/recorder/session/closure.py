@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, is_update
+from tfdiff.recorder.tensors import is_handle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 SWITCHES = frozenset({"Switch", "RefSwitch"})
 MERGES = frozenset({"Merge", "RefMerge"})
 LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "LoopCond"})
+_BACK_EDGES = ("NextIteration", "RefNextIteration")
 _HARMLESS = frozenset({"VarHandleOp", "VariableV2", "ReadVariableOp", "VarIsInitializedOp", "IsVariableInitialized"})
 """Ops that TensorFlow calls stateful and that change nothing when they run once more."""
 
@@ -24,7 +27,7 @@ class Execution:
     """What a run of certain fetches under certain feeds executes."""
 
     ops: list[Any]
-    """In order of creation: producers before consumers, but for the back edges of loops."""
+    """Producers before consumers (but for the back edges of loops), otherwise in order of creation."""
     fed: frozenset[Token]
     looping: set[str] = field(default_factory=set)
     """Names of ops inside a while loop of control flow v1: their tensors exist once per iteration."""
@@ -68,13 +71,36 @@ def execution(
 ) -> Execution:
     """Follow the fetched tensors and targets back to what is fed; `order` is the order of creation of the graph's ops."""
     ops = ancestors([t.op for t in fetches if t._id not in fed] + list(targets), fed)
-    found = Execution(sorted(ops, key=lambda op: order.get(op.name, len(order))), fed)
+    found = Execution(_sorted(ops, fed, order), fed)
     found.looping = {op.name for op in found.ops if _in_loop(op)}
     seen: set[Token] = set()
     for op in found.ops:
         if op.type in SWITCHES and op.name not in found.looping and op.inputs[1]._id not in seen:
             seen.add(op.inputs[1]._id)
             found.conditions.append(op.inputs[1])
+    return found
+
+
+def _sorted(ops: Sequence[Any], fed: frozenset[Token], order: Mapping[str, int]) -> list[Any]:
+    """Topologically: the `Switch` that brings a tensor into a branch is made after the op that takes it."""
+    inside = {op.name: op for op in ops}
+    before: dict[str, set[str]] = {}
+    consumers: dict[str, list[str]] = {}
+    for op in ops:
+        producers = {t.op.name for t in op.inputs if t._id not in fed} | {c.name for c in op.control_inputs}
+        before[op.name] = {name for name in producers if inside[name].type not in _BACK_EDGES}
+        for name in before[op.name]:
+            consumers.setdefault(name, []).append(op.name)
+    ready = [(order.get(name, len(order)), name) for name, needed in before.items() if not needed]
+    heapq.heapify(ready)
+    found = []
+    while ready:
+        _, name = heapq.heappop(ready)
+        found.append(inside[name])
+        for consumer in consumers.get(name, ()):
+            before[consumer].discard(name)
+            if not before[consumer]:
+                heapq.heappush(ready, (order.get(consumer, len(order)), consumer))
     return found
 
 
@@ -111,6 +137,21 @@ def is_ref_update(op: Any) -> bool:
         and op.inputs[0].dtype._is_ref_dtype
         and op.type.startswith(("Assign", "Apply", "SparseApply", "Scatter"))
     )
+
+
+def variable_of(tensor: Any) -> Token:
+    """The handle of the variable that a resource or reference tensor stands for, on its way into branches and loops."""
+    while tensor.op.type in _HANDS_ON and tensor.op.inputs:
+        tensor = tensor.op.inputs[0]
+    return int(tensor._id)
+
+
+_HANDS_ON = (*SWITCHES, "Identity", "RefIdentity", "Enter", "RefEnter")
+
+
+def stands_for_variable(tensor: Any) -> bool:
+    """Whether the tensor is a resource or a reference."""
+    return bool(tensor.dtype._is_ref_dtype) or is_handle(tensor)
 
 
 def _in_loop(op: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.graphs import GraphCall, GraphOp
-from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update
+from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     READ_OP,
@@ -24,7 +24,7 @@ from tfdiff.recorder.stream import (
     fresh,
     is_update,
 )
-from tfdiff.recorder.tensors import gradient_tokens, is_handle
+from tfdiff.recorder.tensors import gradient_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -146,16 +146,16 @@ class Replay:
         else:
             inputs = [self._input(t, sink) for t in op.inputs]
             if op.type == "ResourceGather":
-                inputs[0] = self._read(op.inputs[0]._id, item.code, sink)
+                inputs[0] = self._read(variable_of(op.inputs[0]), item.code, sink)
             self._emit(op.type, item, inputs, op, sink)
 
     def _emit(self, kind: str, item: GraphOp, inputs: list[Token], op: Any, sink: Callable[[Event], None]) -> None:
         fed = self._ran.execution.fed
         outputs = [fresh() for _ in op.outputs]
-        values = [
-            self._ran.values.get(t._id, static) for t, static in zip(op.outputs, item.statics, strict=False)
-        ]
-        own = [self._ran.own.get(t._id) for t in op.outputs] if any(t._id in self._ran.own for t in op.outputs) else None
+        values = [self._ran.values.get(t._id, static) for t, static in zip(op.outputs, item.statics, strict=False)]
+        own = (
+            [self._ran.own.get(t._id) for t in op.outputs] if any(t._id in self._ran.own for t in op.outputs) else None
+        )
         self._names.update((t._id, token) for t, token in zip(op.outputs, outputs, strict=True) if t._id not in fed)
         sink(OpEvent(kind, item.code, inputs, outputs, values, dict(item.attrs), item.boundary, own=own))
 
@@ -178,9 +178,9 @@ class Replay:
 
     def _update(self, op: Any, item: GraphOp, sink: Callable[[Event], None]) -> None:
         """An op that writes variables; old kinds go by the names of the new ones."""
-        handles = [t for t in op.inputs if is_handle(t) or t.dtype._is_ref_dtype]
-        after = {self.token(t._id): self._ran.after.get(self.token(t._id)) for t in handles}
-        inputs = [self.token(t._id) for t in op.inputs]
+        inputs = [variable_of(t) if stands_for_variable(t) else self._input(t, sink) for t in op.inputs]
+        handles = [variable_of(t) for t in op.inputs if stands_for_variable(t)]
+        after = {handle: self._ran.after.get(handle) for handle in handles}
         sink(OpEvent(modern(op.type), item.code, inputs, [fresh()], [None], dict(item.attrs), after=after))
         if op.outputs:  # the variable itself, as it is now
             self._names[op.outputs[0]._id] = inputs[0]
@@ -230,4 +230,8 @@ def modern(op_type: str) -> str:
     """The op on resource variables that does what one on variables of the old kind does."""
     if op_type in ("Assign", "AssignAdd", "AssignSub"):
         return f"{op_type}VariableOp"
-    return op_type if op_type.startswith(("Resource", "AssignVariable", "AssignAddV", "AssignSubV")) else f"Resource{op_type}"
+    return (
+        op_type
+        if op_type.startswith(("Resource", "AssignVariable", "AssignAddV", "AssignSubV"))
+        else f"Resource{op_type}"
+    )

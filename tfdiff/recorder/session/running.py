@@ -10,12 +10,22 @@ import numpy as np
 from tfdiff.pairing.noise import convert_draw, draw_target
 from tfdiff.recorder import attributes
 from tfdiff.recorder.collect import LEAF
+from tfdiff.recorder.graphs import GraphCall
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.session.closure import Execution, acts, ancestors, execution, is_pure, is_ref_update
+from tfdiff.recorder.session.closure import (
+    Execution,
+    acts,
+    ancestors,
+    execution,
+    is_pure,
+    is_ref_update,
+    stands_for_variable,
+    variable_of,
+)
 from tfdiff.recorder.session.replay import Feed, Ran, Replay
 from tfdiff.recorder.session.variables import SessionVariables
-from tfdiff.recorder.stream import ALIAS_OPS, NEXT_OPS, RANDOM_OPS, SKIPPED_OPS, is_update
-from tfdiff.recorder.tensors import is_handle, is_numeric, tensors_of
+from tfdiff.recorder.stream import ALIAS_OPS, CONTROL_OPS, NEXT_OPS, RANDOM_OPS, SKIPPED_OPS, is_update
+from tfdiff.recorder.tensors import is_numeric, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +78,9 @@ class Sessions:
         self._building = building
         self._plans: dict[Any, RunPlan] = {}
 
-    def run(self, graph: Any, raw: RawRun, main: RawRun, targets: list[Any], fetches: list[Any], feeds: Any) -> list[Any]:
+    def run(
+        self, graph: Any, raw: RawRun, main: RawRun, targets: list[Any], fetches: list[Any], feeds: Any
+    ) -> list[Any]:
         """Do a run of the script's (`main`) with what is read and fed besides; returns what the script fetches."""
         prepared = self.prepare(graph, raw, targets, fetches, feeds)
         if prepared is None:
@@ -120,15 +132,13 @@ class Sessions:
             self._plans[key] = self._make_plan(graph, targets, fetches, fed)
         return self._plans[key]
 
-    def _make_plan(
-        self, graph: Any, targets: Sequence[Any], fetches: Sequence[Any], fed: frozenset[Token]
-    ) -> RunPlan:
+    def _make_plan(self, graph: Any, targets: Sequence[Any], fetches: Sequence[Any], fed: frozenset[Token]) -> RunPlan:
         notes = self._building.of(graph)
         ran = execution(graph, fetches, targets, fed, notes.numbered())
         executed = {op.name for op in ran.ops}
-        updates = [op for op in ran.ops if is_update(op.type) or is_ref_update(op)]
-        written = {t._id for op in updates for t in op.inputs if is_handle(t) or t.dtype._is_ref_dtype}
-        steps = [call for call in notes.gradients if _is_step(call, notes.gradients, executed, updates, graph)]
+        updates = [op for op in ran.ops if self._writes(op)]
+        written = {variable_of(t) for op in updates for t in op.inputs if stands_for_variable(t)}
+        steps = [call for call in notes.gradients if self._is_step(call, notes.gradients, executed, updates, graph)]
         losses = [t for call in steps for t in call.targets if hasattr(t, "op") and t._id not in fed]
         executed_too = [t for t in losses if all(op.name in executed or not acts(op) for op in ancestors([t.op], fed))]
         # a backward pass does not need the loss itself: ask for it
@@ -138,6 +148,31 @@ class Sessions:
         ]
         settings = [v for call in applies for v in (call.rate, call.iterations) if hasattr(v, "_id")]
         return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings)
+
+    def _writes(self, op: Any) -> bool:
+        """Whether the op, or a function it runs, writes a variable."""
+        if op.type in CONTROL_OPS:
+            return self.recording.programs.writes(GraphCall(None, [], [], op))
+        return is_update(op.type) or is_ref_update(op)
+
+    def _is_step(
+        self, call: GradientCall, calls: Sequence[GradientCall], executed: set[str], updates: Sequence[Any], graph: Any
+    ) -> bool:
+        """Whether the run executes this backward pass as a step: its gradients reach an update or nothing ever updates.
+
+        An inner pass whose gradients feed the loss of another one is forward.
+        """
+        results = _results(call)
+        if not results & executed:
+            return False
+        later = [other for other in calls if other.begin >= call.end and _results(other) & executed]
+        others = [t.op for other in later for t in other.targets if hasattr(t, "op")]
+        if others and results & {op.name for op in ancestors(others, frozenset())}:
+            return False
+        if results & {op.name for op in ancestors(list(updates), frozenset())}:
+            return True
+        everything = [op for op in graph.get_operations() if self._writes(op)]
+        return not results & {op.name for op in ancestors(everything, frozenset())}
 
     # -- before ----------------------------------------------------------------------------------------------------
 
@@ -152,11 +187,15 @@ class Sessions:
         self._say_unseen(plan, values)
         code = self.recording.context.code(self.recording.frames.here())
         shared = _Shared(dict(feeds))
-        fed = [self._feed(key.deref(), value, number, plan, shared) for number, (key, value) in enumerate(feeds.items())]
+        fed = [
+            self._feed(key.deref(), value, number, plan, shared) for number, (key, value) in enumerate(feeds.items())
+        ]
         if plan.gradients and self.recording.share.active:
             self._share_sources(plan, dead, raw, feeds, shared)
             self._share_noise(plan, dead, shared)
-        extra = [t for t in _interesting(plan, dead, self._building) if t.graph.is_fetchable(t.op)]
+        # Python marks what stands in branches as not fetchable; the runtime hands out whatever comes to life
+        fed_ids = {key.deref()._id for key in shared.feeds}
+        extra = [t for t in _interesting(plan, dead) if t._id not in fed_ids]
         extra += [t for t in plan.settings if t._id not in values]
         done = Ran(ran, dead, fed, code, values, before, {}, shared.own, plan.gradients, plan.applies)
         return Prepared(plan, done, extra, shared.feeds)
@@ -243,26 +282,6 @@ class Sessions:
         self.recording.check_stop()
 
 
-def _is_step(
-    call: GradientCall, calls: Sequence[GradientCall], executed: set[str], updates: Sequence[Any], graph: Any
-) -> bool:
-    """Whether the run executes this backward pass as a step: its gradients reach an update or nothing ever updates.
-
-    An inner pass whose gradients feed the loss of another one is forward.
-    """
-    results = _results(call)
-    if not results & executed:
-        return False
-    later = [other for other in calls if other.begin >= call.end and _results(other) & executed]
-    others = [t.op for other in later for t in other.targets if hasattr(t, "op")]
-    if others and results & {op.name for op in ancestors(others, frozenset())}:
-        return False
-    if results & {op.name for op in ancestors(list(updates), frozenset())}:
-        return True
-    everything = [op for op in graph.get_operations() if is_update(op.type) or is_ref_update(op)]
-    return not results & {op.name for op in ancestors(everything, frozenset())}
-
-
 def _results(call: GradientCall) -> set[str]:
     """Names of the ops that give the gradients."""
     return {t.op.name for _, gradient in call.gradients for t in tensors_of(gradient)}
@@ -273,12 +292,12 @@ def _read_handles(ran: Execution, written: set[Token]) -> list[Token]:
     found = set(written)
     for op in ran.ops:
         if op.type == "ResourceGather":
-            found.add(op.inputs[0]._id)
-        found.update(t._id for t in op.inputs if t.dtype._is_ref_dtype and t.op.type == "VariableV2")
+            found.add(variable_of(op.inputs[0]))
+        found.update(variable_of(t) for t in op.inputs if t.dtype._is_ref_dtype)
     return sorted(found)
 
 
-def _interesting(plan: RunPlan, dead: set[Token], building: Building) -> list[Any]:
+def _interesting(plan: RunPlan, dead: set[Token]) -> list[Any]:
     """The tensors of a run whose values are recorded."""
     shapes: set[Token] = set()
     found = []
@@ -293,4 +312,4 @@ def _interesting(plan: RunPlan, dead: set[Token], building: Building) -> list[An
                 shapes.add(tensor._id)
             elif is_numeric(tensor) and not tensor.dtype._is_ref_dtype and tensor._id not in dead:
                 found.append(tensor)
-    return [t for t in found if t._id not in plan.execution.fed]
+    return found
