@@ -108,7 +108,7 @@ class Share:
         return _record(entry, wanted), _record(entry, value), wanted
 
     def note(self, known: Sequence[tuple[Entry, Any, Array]], output: Output) -> list[tuple[Any, Array]]:
-        """Note values of variables that a session has read; returns the variables to write, with the reference's values."""
+        """Note values of variables that a session has read; returns those to write, with the reference's values."""
         records, own, writes = [], [], []
         for entry, variable, value in known:
             entry.noted = True

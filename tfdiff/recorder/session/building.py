@@ -133,6 +133,11 @@ class Building:
                 )
         return notes.items[op.name]
 
+    def code(self, op: Any) -> Code:
+        """Where in the program the op stands."""
+        item = self.item(op)
+        return item.code if isinstance(item, GraphOp) else Code()
+
     @safe
     def gradient_begin(self, targets: Sequence[Any], graph: Any) -> GradientCall:
         """`tf.gradients` is about to be built."""

@@ -48,10 +48,7 @@ class Execution:
             inputs = [t._id in dead for t in op.inputs]
             outputs = [t._id for t in op.outputs]
             controls = any(c.name in dead_ops for c in op.control_inputs)
-            if op.type in MERGES:
-                gone = bool(inputs) and all(inputs)
-            else:
-                gone = controls or any(inputs)
+            gone = bool(inputs) and all(inputs) if op.type in MERGES else controls or any(inputs)
             if gone:
                 dead_ops.add(op.name)
                 dead.update(t for t in outputs if t not in self.fed)
@@ -67,9 +64,9 @@ class Execution:
 
 
 def execution(
-    graph: Any, fetches: Iterable[Any], targets: Iterable[Any], fed: frozenset[Token], order: Mapping[str, int]
+    fetches: Iterable[Any], targets: Iterable[Any], fed: frozenset[Token], order: Mapping[str, int]
 ) -> Execution:
-    """Follow the fetched tensors and targets back to what is fed; `order` is the order of creation of the graph's ops."""
+    """Follow fetched tensors and targets back to what is fed; `order` is the order of creation of the graph's ops."""
     ops = ancestors([t.op for t in fetches if t._id not in fed] + list(targets), fed)
     found = Execution(_sorted(ops, fed, order), fed)
     found.looping = {op.name for op in found.ops if _in_loop(op)}

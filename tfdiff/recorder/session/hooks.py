@@ -1,4 +1,4 @@
-"""Touches of TensorFlow's private parts that sessions need; `tests/recorder/test_session_relied_on.py` relies on them."""
+"""Touches of TensorFlow's private parts that sessions need; `tests/recorder/test_session_relied_on.py` says which."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _hook_callables(parts: Parts, patches: Patches) -> None:
     recording = parts.recording
 
     def make_callable_maker(original: Callable[..., Any]) -> Callable[..., Any]:
-        def make_callable(self: Any, fetches: Any, feed_list: Any = None, accept_options: Any = False) -> Any:
-            made = original(self, fetches, feed_list, accept_options)
+        def make_callable(self: Any, fetches: Any, feed_list: Any = None, *more: Any, **named: Any) -> Any:
+            made = original(self, fetches, feed_list, *more, **named)
 
             def call(*arguments: Any, **options: Any) -> Any:
                 if not recording.active:

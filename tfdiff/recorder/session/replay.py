@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.collect import LEAF
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tfdiff.recorder.session.closure import Execution
 
     Array = np.ndarray[Any, Any]
+    _Mark = Callable[[Callable[[Event], None]], None]
 
 
 @dataclass(slots=True)
@@ -101,15 +103,15 @@ class Replay:
         """The token of a graph's tensor in this run."""
         return self._names.get(tensor, tensor)
 
-    def _marks(self) -> Iterator[tuple[int, Callable[[Callable[[Event], None]], None]]]:
+    def _marks(self) -> Iterator[tuple[int, _Mark]]:
         """Gradient and optimizer calls by the number of ops that were built before them."""
-        marks: list[tuple[int, int, Callable[[Callable[[Event], None]], None]]] = []
+        marks: list[tuple[int, int, _Mark]] = []
         for number, call in enumerate(self._ran.gradients):
-            marks.append((call.begin, 2 * number, lambda sink, call=call: self._gradient_begin(call, sink)))
-            marks.append((call.end, 2 * number + 1, lambda sink, call=call: self._gradient_end(call, sink)))
+            marks.append((call.begin, 2 * number, partial(self._gradient_begin, call)))
+            marks.append((call.end, 2 * number + 1, partial(self._gradient_end, call)))
         last = 2 * len(self._ran.gradients)
         for number, apply in enumerate(self._ran.applies):
-            marks.append((apply.begin, last + number, lambda sink, apply=apply: self._apply(apply, sink)))
+            marks.append((apply.begin, last + number, partial(self._apply, apply)))
         return iter([(place, send) for place, _, send in sorted(marks, key=lambda mark: mark[:2])])
 
     def _feed(self, feed: Feed, sink: Callable[[Event], None]) -> None:

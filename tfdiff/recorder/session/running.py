@@ -134,7 +134,7 @@ class Sessions:
 
     def _make_plan(self, graph: Any, targets: Sequence[Any], fetches: Sequence[Any], fed: frozenset[Token]) -> RunPlan:
         notes = self._building.of(graph)
-        ran = execution(graph, fetches, targets, fed, notes.numbered())
+        ran = execution(fetches, targets, fed, notes.numbered())
         executed = {op.name for op in ran.ops}
         updates = [op for op in ran.ops if self._writes(op)]
         written = {variable_of(t) for op in updates for t in op.inputs if stands_for_variable(t)}
@@ -142,7 +142,7 @@ class Sessions:
         losses = [t for call in steps for t in call.targets if hasattr(t, "op") and t._id not in fed]
         executed_too = [t for t in losses if all(op.name in executed or not acts(op) for op in ancestors([t.op], fed))]
         # a backward pass does not need the loss itself: ask for it
-        ran = execution(graph, [*fetches, *executed_too], targets, fed, notes.order)
+        ran = execution([*fetches, *executed_too], targets, fed, notes.order)
         applies = [
             call for call in notes.applies if any(call.begin <= notes.order[op.name] < call.end for op in updates)
         ]
@@ -236,7 +236,7 @@ class Sessions:
     def _share_sources(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any, shared: _Shared) -> None:
         """Take the next batch of a dataset in a run before, and feed the reference's in its place."""
         for number, op in enumerate(op for op in plan.execution.ops if op.type in NEXT_OPS):
-            code = self._building.item(op).code
+            code = self._building.code(op)
             if op.outputs[0]._id in dead or not self.recording.share.wants_feed(op.type, code.called):
                 continue
             if not all(is_numeric(t) or t.dtype.name == "string" for t in op.outputs):
@@ -254,7 +254,7 @@ class Sessions:
         for op in plan.execution.ops:
             if op.type not in RANDOM_OPS or op.name in plan.execution.looping or op.outputs[0]._id in dead:
                 continue
-            code = self._building.item(op).code
+            code = self._building.code(op)
             draw = self.recording.share.next_draw((op.type, code.layer, code.called, code.api))
             if draw is None or op.outputs[0]._id in plan.execution.fed:
                 continue
