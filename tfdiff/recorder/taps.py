@@ -29,10 +29,10 @@ class Taps:
         import tensorflow as tf
 
         self._tag += 1
-        if tf.compat.v1.executing_eagerly_outside_functions():
-            operation = _enqueue(self._queue(tensor.dtype), [tf.constant(self._tag, tf.int64), tensor])
-        else:
+        if is_of_session(tensor.graph):
             operation = self._hand_over(tensor, self._tag)
+        else:
+            operation = _enqueue(self._queue(tensor.dtype), [tf.constant(self._tag, tf.int64), tensor])
         self._operations.setdefault(id(operation.graph), []).append(operation)
         return self._tag
 
@@ -73,6 +73,17 @@ class Taps:
                 tag, tensor = queue.dequeue()
                 values.setdefault(int(tag), deque()).append(tensor.numpy())
         return values
+
+
+def is_of_session(graph: Any) -> bool:
+    """Whether a function's graph stands, in the end, in a graph of TensorFlow 1, which a session runs."""
+    from tensorflow.python.eager import context
+    from tensorflow.python.framework import ops
+
+    while hasattr(graph, "outer_graph"):
+        graph = graph.outer_graph
+    # functions of eager code stand in the global graph, which is empty there
+    return context.default_execution_mode != context.EAGER_MODE or graph is not ops._default_graph_stack._global_default_graph
 
 
 def _enqueue(queue: Any, values: list[Any]) -> Any:

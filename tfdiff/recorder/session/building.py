@@ -117,7 +117,7 @@ class Building:
             notes.items[name] = item
 
     def item(self, op: Any) -> GraphOp | GraphCall:
-        """What was noted of the op; for one that was built unseen (imported, or before recording) what it tells itself."""
+        """What was noted of the op; one that was built unseen (imported, or before recording) is asked itself."""
         notes = self.of(op.graph)
         if op.name not in notes.items:
             place = self.recording.frames.of_traceback(op.traceback)

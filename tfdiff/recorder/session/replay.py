@@ -11,6 +11,7 @@ from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
+    NEXT_OPS,
     READ_OP,
     SKIPPED_OPS,
     UNKNOWN,
@@ -81,6 +82,8 @@ class Replay:
         self._ran = ran
         self._names: dict[Token, Token] = {}
         self._reads: dict[Token, Token] = {}
+        self._sources = 0
+        """Ops that handed out a batch so far."""
         self._taps = recording.taps.drain_host()
 
     def send(self, sink: Callable[[Event], None]) -> None:
@@ -159,7 +162,11 @@ class Replay:
             [self._ran.own.get(t._id) for t in op.outputs] if any(t._id in self._ran.own for t in op.outputs) else None
         )
         self._names.update((t._id, token) for t, token in zip(op.outputs, outputs, strict=True) if t._id not in fed)
-        sink(OpEvent(kind, item.code, inputs, outputs, values, dict(item.attrs), item.boundary, own=own))
+        attrs = dict(item.attrs)
+        if kind in NEXT_OPS:
+            attrs |= {"feed": self._sources, "taped": bool(self._ran.gradients)}
+            self._sources += 1
+        sink(OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, own=own))
 
     def _input(self, tensor: Any, sink: Callable[[Event], None]) -> Token:
         """The token of an input; a variable of the old kind is read by the op that takes it."""
