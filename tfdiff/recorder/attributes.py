@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.recorder import v1_optimizers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
@@ -119,6 +121,7 @@ def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     rate = getattr(optimizer, "learning_rate", None)
+    rate = v1_optimizers.rate_of(optimizer) if rate is None else rate
     iterations = getattr(optimizer, "iterations", None)
     found: list[Any] = []
     for value, dtype in ((rate, tf.float32), (iterations, tf.int64)):

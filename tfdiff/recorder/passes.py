@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder import attributes
+from tfdiff.recorder import attributes, v1_optimizers
 from tfdiff.recorder.graphs import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
@@ -123,7 +123,7 @@ class Passes:
         info = {
             "name": str(getattr(optimizer, "name", "")),
             "class": type(optimizer).__name__,
-            "config": attributes.plain_config(optimizer),
+            "config": attributes.plain_config(optimizer) or v1_optimizers.settings_of(optimizer),
             "source": self.recording.context.source_of(optimizer) or call.called,
             "called": call.called,
         }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.recorder import v1_optimizers
 from tfdiff.recorder.stream import ALIAS_OPS
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def install(parts: Parts, patches: Patches) -> None:
     _hook_variables(recording, patches)
     _hook_arrays(parts, patches)
     _hook_switches(recording, patches)
+    v1_optimizers.install(parts, patches)
 
 
 def _note_version(recording: Recording) -> None:
