@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.recorder import v1_optimizers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
@@ -114,19 +116,15 @@ def plain_config(thing: Any) -> dict[str, Any]:
     return {str(k): v for k, v in config.items() if isinstance(v, (bool, int, float, str)) or v is None}
 
 
-def optimizer_variables(optimizer: Any) -> list[Any]:
-    """Slots and settings of an optimizer: a property in Keras 3, a method elsewhere."""
-    found = getattr(optimizer, "variables", [])
-    return list(found() if callable(found) else found)
-
-
-def declared_rate(optimizer: Any) -> Any:
-    """The learning rate of an optimizer in a graph: a tensor, a number, or None where it has none."""
-    for name in ("_learning_rate_tensor", "_lr_t", "_learning_rate", "_lr", "learning_rate"):
-        rate = getattr(optimizer, name, None)
-        if rate is not None and not callable(rate):
-            return getattr(rate, "_graph_element", rate)
-    return None
+def describe_optimizer(optimizer: Any, created: str | None, called: str | None) -> dict[str, Any]:
+    """What a step says of an optimizer: name, class, settings, the lines that made it and called it."""
+    return {
+        "name": str(getattr(optimizer, "name", "")),
+        "class": type(optimizer).__name__,
+        "config": plain_config(optimizer) or v1_optimizers.settings_of(optimizer),
+        "source": created or called,
+        "called": called,
+    }
 
 
 def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
@@ -134,6 +132,7 @@ def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
     import tensorflow as tf
 
     rate = getattr(optimizer, "learning_rate", None)
+    rate = v1_optimizers.rate_of(optimizer) if rate is None else rate
     iterations = getattr(optimizer, "iterations", None)
     found: list[Any] = []
     for value, dtype in ((rate, tf.float32), (iterations, tf.int64)):

@@ -120,13 +120,7 @@ class Passes:
         if graph is not None and attributes.under_dataset():
             return
         call = self.recording.frames.here()
-        info = {
-            "name": str(getattr(optimizer, "name", "")),
-            "class": type(optimizer).__name__,
-            "config": attributes.plain_config(optimizer),
-            "source": self.recording.context.source_of(optimizer) or call.called,
-            "called": call.called,
-        }
+        info = attributes.describe_optimizer(optimizer, self.recording.context.source_of(optimizer), call.called)
         pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
         with self.recording.quiet():
             rate, iterations = attributes.rate_and_iterations(optimizer)

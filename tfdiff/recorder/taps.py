@@ -83,7 +83,10 @@ def is_of_session(graph: Any) -> bool:
     while hasattr(graph, "outer_graph"):
         graph = graph.outer_graph
     # functions of eager code stand in the global graph, which is empty there
-    return context.default_execution_mode != context.EAGER_MODE or graph is not ops._default_graph_stack._global_default_graph
+    return (
+        context.default_execution_mode != context.EAGER_MODE
+        or graph is not ops._default_graph_stack._global_default_graph
+    )
 
 
 def _enqueue(queue: Any, values: list[Any]) -> Any:

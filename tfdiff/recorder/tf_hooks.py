@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.recorder import v1_optimizers
 from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS
 from tfdiff.recorder.tensors import handle_token
@@ -35,6 +36,7 @@ def install(parts: Parts, patches: Patches) -> None:
     _hook_arrays(parts, patches)
     _hook_switches(recording, patches)
     session_hooks.install(parts, patches)
+    v1_optimizers.install(parts, patches)
 
 
 def _note_version(recording: Recording) -> None:

@@ -58,6 +58,10 @@ class Tracing:
         code = self.recording.context.code(call)
         with self.recording.quiet():
             item, replaced = self._tap(op_type, code, inputs, attrs, list(outputs), graph)
+            if is_update(op_type):
+                # functions in a graph of TensorFlow 1 keep no order of their own between writing and reading
+                with graph.control_dependencies([graph.get_operation_by_name(name)]):
+                    item.after_tags = {t._id: self._tap_after(t) for t in inputs if is_handle(t)}
         self.recording.mark_boundary(item, call)
         program.items.append(item)
         program.makers.update((token, item) for token in item.outputs)
@@ -98,8 +102,6 @@ class Tracing:
             tapped = static is None and not shapes_only and is_numeric(tensor)
             item.tags.append(self.recording.taps.emit(tensor) if tapped else None)
             item.statics.append(static)
-        if is_update(op_type):
-            item.after_tags = {t._id: self._tap_after(t) for t in inputs if is_handle(t)}
         return item, replaced
 
     def _override(

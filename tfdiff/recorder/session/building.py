@@ -194,27 +194,17 @@ class Building:
     def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> ApplyCall:
         """An optimizer is handed gradients."""
         call = self.recording.frames.here()
-        info = {
-            "name": str(getattr(optimizer, "get_name", lambda: getattr(optimizer, "name", ""))()),
-            "class": type(optimizer).__name__,
-            "config": attributes.plain_config(optimizer),
-            "source": self.recording.context.source_of(optimizer) or call.called,
-            "called": call.called,
-        }
+        info = attributes.describe_optimizer(optimizer, self.recording.context.source_of(optimizer), call.called)
         pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
-        rate, iterations = attributes.declared_rate(optimizer), getattr(optimizer, "iterations", None)
-        noted = ApplyCall(self.of(graph).count(), info, pairs, rate, iterations)
+        noted = ApplyCall(self.of(graph).count(), info, pairs)
         self.of(graph).applies.append(noted)
         return noted
 
     @safe
-    def applied(self, call: ApplyCall, optimizer: Any, graph: Any) -> None:
-        """The ops of the update have been built."""
+    def applied(self, call: ApplyCall, rate: Any, iterations: Any, graph: Any) -> None:
+        """The ops of the update have been built; `rate` and `iterations` are tensors, variables, numbers or None."""
         call.end = self.of(graph).count()
-        for variable in attributes.optimizer_variables(optimizer):
-            entry = self.recording.variables.of(variable)
-            if entry is not None and entry.kind == "other":
-                entry.kind = "slot" if entry.shape else "hyper"
+        call.rate, call.iterations = (getattr(value, "_graph_element", value) for value in (rate, iterations))
 
 
 def _dependent(call: GradientCall, order: dict[str, int]) -> set[Token]:
