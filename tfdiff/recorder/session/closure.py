@@ -29,6 +29,8 @@ class Execution:
     ops: list[Any]
     """Producers before consumers (but for the back edges of loops), otherwise in order of creation."""
     fed: frozenset[Token]
+    order: Mapping[str, int]
+    """Place in the program by the op's name."""
     looping: set[str] = field(default_factory=set)
     """Names of ops inside a while loop of control flow v1: their tensors exist once per iteration."""
     conditions: list[Any] = field(default_factory=list)
@@ -68,7 +70,7 @@ def execution(
 ) -> Execution:
     """Follow fetched tensors and targets back to what is fed; `order` is the order of creation of the graph's ops."""
     ops = ancestors([t.op for t in fetches if t._id not in fed] + list(targets), fed)
-    found = Execution(_sorted(ops, fed, order), fed)
+    found = Execution(_sorted(ops, fed, order), fed, order)
     found.looping = {op.name for op in found.ops if _in_loop(op)}
     seen: set[Token] = set()
     for op in found.ops:

@@ -91,7 +91,7 @@ class Replay:
         for feed in self._ran.feeds:
             self._feed(feed, sink)
         marks = self._marks()
-        order = self._building.of(self._ran.execution.ops[0].graph).order if self._ran.execution.ops else {}
+        order = self._ran.execution.order
         upcoming = next(marks, None)
         for op in self._ran.execution.ops:
             while upcoming is not None and upcoming[0] <= order[op.name]:

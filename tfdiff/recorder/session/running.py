@@ -28,7 +28,7 @@ from tfdiff.recorder.stream import ALIAS_OPS, CONTROL_OPS, NEXT_OPS, RANDOM_OPS,
 from tfdiff.recorder.tensors import is_numeric, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import ApplyCall, Building, GradientCall
@@ -142,7 +142,7 @@ class Sessions:
         losses = [t for call in steps for t in call.targets if hasattr(t, "op") and t._id not in fed]
         executed_too = [t for t in losses if all(op.name in executed or not acts(op) for op in ancestors([t.op], fed))]
         # a backward pass does not need the loss itself: ask for it
-        ran = execution([*fetches, *executed_too], targets, fed, notes.order)
+        ran = execution([*fetches, *executed_too], targets, fed, _forward_first(steps, notes.order, fed))
         applies = [
             call for call in notes.applies if any(call.begin <= notes.order[op.name] < call.end for op in updates)
         ]
@@ -280,6 +280,22 @@ class Sessions:
         if self.recording.builder.applied:
             self.recording.builder.finish()
         self.recording.check_stop()
+
+
+def _forward_first(
+    steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]
+) -> Mapping[str, int]:
+    """The order of creation, but with all that a loss is computed from in front of its gradient call.
+
+    Building the gradient of a loop gives the loop further inputs, which are made only then.
+    """
+    late = {
+        op.name: call.begin - 1
+        for call in reversed(steps)
+        for op in ancestors([t.op for t in call.targets if hasattr(t, "op")], fed)
+        if order[op.name] >= call.begin
+    }
+    return {**order, **late} if late else order
 
 
 def _results(call: GradientCall) -> set[str]:
