@@ -115,6 +115,8 @@ class Collector:
             if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
                 continue  # shapes and axes of the backward pass tell nobody anything
             kind = _role(event, array, role)
+            if kind == "input" and phase in ("backward", "update"):
+                kind = role  # arrays that the script computes its update with are no batch
             before = own[output] if own is not None else None
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
