@@ -50,6 +50,8 @@ class RunPlan:
     """Handles of variables that are read without an op of their own."""
     settings: list[Any]
     """Learning rates and iteration counts that are tensors."""
+    calls: list[Any]
+    """Conditions, loops and functions: asked for as a whole, since only then the host functions inside them run."""
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ class Sessions:
             return main(targets, fetches, feeds)
         self.recording.training_call = bool(prepared.plan.gradients)
         try:
-            results = main(targets, [*fetches, *prepared.extra], prepared.feeds)
+            results = main([*targets, *prepared.plan.calls], [*fetches, *prepared.extra], prepared.feeds)
         finally:
             self.recording.training_call = False
         self.record(graph, raw, prepared, results[len(fetches) :])
@@ -99,8 +101,10 @@ class Sessions:
         import tensorflow as tf
 
         plan = self._plan(graph, targets, fetches, feeds)
-        if not plan.gradients and not (self.recording.started and plan.written):
-            return None
+        if not plan.gradients:
+            self._say_built_before(plan, graph)
+            if not (self.recording.started and plan.written):
+                return None
         variables = SessionVariables(self.recording.variables, graph, raw)
         if plan.gradients:
             self._begin(variables)
@@ -108,6 +112,12 @@ class Sessions:
             return self._ready(plan, raw, variables, feeds)
         except tf.errors.OpError:
             return None  # the script's own run will say what is wrong
+
+    def _say_built_before(self, plan: RunPlan, graph: Any) -> None:
+        if not self._building.of(graph).gradients and any("Apply" in op.type for op in plan.execution.ops):
+            place = self.recording.frames.here().called
+            why = "its gradients were asked for before recording began; build the graph inside"
+            self.recording.output.not_recorded(f"the training graph that runs at {place}", why)
 
     def _begin(self, variables: SessionVariables) -> None:
         if self.recording.builder.updated:
@@ -147,7 +157,8 @@ class Sessions:
             call for call in notes.applies if any(call.begin <= notes.order[op.name] < call.end for op in updates)
         ]
         settings = [v for call in applies for v in (call.rate, call.iterations) if hasattr(v, "_id")]
-        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings)
+        calls = [op for op in ran.ops if op.type in CONTROL_OPS and op.name not in ran.looping]
+        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings, calls)
 
     def _writes(self, op: Any) -> bool:
         """Whether the op, or a function it runs, writes a variable."""
@@ -282,9 +293,7 @@ class Sessions:
         self.recording.check_stop()
 
 
-def _forward_first(
-    steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]
-) -> Mapping[str, int]:
+def _forward_first(steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]) -> Mapping[str, int]:
     """The order of creation, but with all that a loss is computed from in front of its gradient call.
 
     Building the gradient of a loop gives the loop further inputs, which are made only then.
