@@ -127,18 +127,3 @@ def declared_rate(optimizer: Any) -> Any:
         if rate is not None and not callable(rate):
             return getattr(rate, "_graph_element", rate)
     return None
-
-
-def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
-    """Learning rate and iteration count about to be used, as tensors (None where the optimizer has none)."""
-    import tensorflow as tf
-
-    rate = getattr(optimizer, "learning_rate", None)
-    iterations = getattr(optimizer, "iterations", None)
-    found: list[Any] = []
-    for value, dtype in ((rate, tf.float32), (iterations, tf.int64)):
-        if value is None:
-            found.append(None)
-        else:
-            found.append(tf.cast(tf.convert_to_tensor(value), dtype))
-    return found[0], found[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder import attributes
+from tfdiff.recorder import attributes, optimizers
 from tfdiff.recorder.graphs import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
@@ -129,7 +129,7 @@ class Passes:
         }
         pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
         with self.recording.quiet():
-            rate, iterations = attributes.rate_and_iterations(optimizer)
+            rate, iterations = optimizers.rate_and_iterations(optimizer)
             if graph is None:
                 event = ApplyEvent(info, pairs, rate, iterations)
             else:
@@ -142,7 +142,9 @@ class Passes:
     @safe
     def optimizer_variables(self, optimizer: Any) -> None:
         """An optimizer has its variables now: slots and settings."""
-        for variable in getattr(optimizer, "variables", []):
+        for variable in optimizers.settings_of(optimizer):
+            self.recording.variables.declare(variable, "hyper")
+        for variable in attributes.optimizer_variables(optimizer):
             entry = self.recording.variables.of(variable)
             if entry is not None and entry.kind == "other":
                 entry.kind = "hyper" if not entry.shape and entry.name.rpartition("/")[2] in _SETTINGS else "slot"

@@ -79,7 +79,12 @@ class Recording:
     @property
     def active(self) -> bool:
         """Whether what happens now is to be recorded."""
-        return not self.busy and not self.output.done and threading.get_ident() == self._thread
+        return not self.busy and self.watching
+
+    @property
+    def watching(self) -> bool:
+        """Whether a recording goes on in this thread, also while ops are nobody's business."""
+        return not self.output.done and threading.get_ident() == self._thread
 
     def _emit(self, step: Any) -> None:
         if not self.output.done:
