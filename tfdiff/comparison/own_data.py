@@ -30,6 +30,9 @@ FIT = 0.02
 """An affine map is believed when it leaves less than this share of the spread, and told when it differs from 1 by
 more."""
 
+CLEARLY = 3.0
+"""What a map explains must be this many times what it leaves: the same images turned at random differ a little too."""
+
 
 @dataclass(frozen=True)
 class Fed:
@@ -263,7 +266,8 @@ def fit_scale(x: Array, y: Array) -> tuple[float, float, float] | None:
         return None
     scale, offset = np.polyfit(p, q, 1)
     residual = float(np.std(q - scale * p - offset) / q.std())
-    changed = abs(scale - 1.0) > FIT or abs(offset) > FIT * float(q.std())
+    apart = float(np.sqrt(np.mean((q - p) ** 2)) / q.std())
+    changed = (abs(scale - 1.0) > FIT or abs(offset) > FIT * float(q.std())) and apart > CLEARLY * residual
     if residual > FIT or not changed or scale <= 0.0:
         return None
     return float(scale), float(offset), abs(float(scale) - 1.0) / max(1.0, abs(float(scale)))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     Make = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+PASSES = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
+"""Methods of a model that train nothing; `fit` validates through the first."""
 _NO_XLA = "XLA cannot carry the taps of a recording"
 _ONE_STEP = "each step is recorded by itself; 1 while recording"
 
@@ -56,17 +58,23 @@ def layer_call(recording: Recording, own: Callable[[Any], None] = lambda _: None
                 return original(self, *args, **kwargs)
             with recording.context.inside("layer", self):
                 result = original(self, *args, **kwargs)
-                if recording.active:
+                tensors = _tensors(result) if recording.active else []
+                if tensors:
                     own(self)
-            if recording.active:
-                import tensorflow as tf
-
-                recording.layer_output(tf.nest.flatten(result))
+            if tensors:
+                recording.layer_output(tensors)
             return result
 
         return __call__
 
     return make_call
+
+
+def _tensors(result: Any) -> list[Any]:
+    """The tensors a layer returned; none where it was only asked what it would return (a symbolic call)."""
+    import tensorflow as tf
+
+    return [tensor for tensor in tf.nest.flatten(result) if hasattr(tensor, "_id")]
 
 
 def loss_call(recording: Recording) -> Make:
@@ -84,13 +92,13 @@ def loss_call(recording: Recording) -> Make:
     return make_call
 
 
-def metric_variable(recording: Recording) -> Make:
-    """Wraps the method with which a metric makes its variables."""
+def declared(recording: Recording, kind: str) -> Make:
+    """Wraps the method with which a metric or a loss scale makes its variables: these are of that kind."""
 
     def make_add(original: Callable[..., Any]) -> Callable[..., Any]:
         def add(self: Any, *args: Any, **kwargs: Any) -> Any:
             variable = original(self, *args, **kwargs)
-            recording.variables.declare(variable, "metric")
+            recording.variables.declare(variable, kind)
             return variable
 
         return add
@@ -98,18 +106,20 @@ def metric_variable(recording: Recording) -> Make:
     return make_add
 
 
-def setting_variable(recording: Recording) -> Make:
-    """Wraps the method with which a loss scale makes its variables: no weights, no slots."""
+def evaluating(recording: Recording) -> Make:
+    """Wraps `evaluate`, `predict` and their like: their batches and draws are never those of a training step."""
 
-    def make_add(original: Callable[..., Any]) -> Callable[..., Any]:
-        def add(self: Any, *args: Any, **kwargs: Any) -> Any:
-            variable = original(self, *args, **kwargs)
-            recording.variables.declare(variable, "hyper")
-            return variable
+    def make_pass(original: Callable[..., Any]) -> Callable[..., Any]:
+        def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
+            recording.evaluating += 1
+            try:
+                return original(self, *args, **kwargs)
+            finally:
+                recording.evaluating -= 1
 
-        return add
+        return evaluate
 
-    return make_add
+    return make_pass
 
 
 def compiling(recording: Recording, one_step: Callable[[Any], bool]) -> Make:

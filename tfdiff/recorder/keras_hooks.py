@@ -6,13 +6,15 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.any_keras_hooks import (
+    PASSES,
     compiling,
     creation,
     creation_by_new,
+    declared,
+    evaluating,
     fitting,
     layer_call,
     loss_call,
-    metric_variable,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ def install(parts: Parts, patches: Patches, keras: ModuleType) -> None:
     _hook_layers(recording, patches)
     _hook_losses(recording, patches)
     _hook_optimizers(parts, patches)
+    _hook_loss_scaling(recording, patches)
     _hook_variables(recording, patches)
     _hook_training(recording, patches)
 
@@ -79,6 +82,21 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
     patches.wrap(BaseOptimizer, "apply", make_apply)
 
 
+def _hook_loss_scaling(recording: Recording, patches: Patches) -> None:
+    """The scale of the loss and its counter are settings, no weights and no slots."""
+    from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
+
+    def make_build(original: Callable[..., Any]) -> Callable[..., Any]:
+        def build(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            for variable in (self.dynamic_scale, self.step_counter):
+                recording.variables.declare(variable, "hyper")
+
+        return build
+
+    patches.wrap(LossScaleOptimizer, "build", make_build)
+
+
 def _hook_variables(recording: Recording, patches: Patches) -> None:
     from keras.src.backend.tensorflow.core import Variable
     from keras.src.metrics.metric import Metric
@@ -93,7 +111,7 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
     for known in [v for v in gc.get_objects() if isinstance(v, Variable)]:
         recording.variables.attach_keras(known._value, known)
     patches.wrap(Variable, "_initialize", make_initialize)
-    patches.wrap(Metric, "add_variable", metric_variable(recording))
+    patches.wrap(Metric, "add_variable", declared(recording, "metric"))
 
 
 def _hook_training(recording: Recording, patches: Patches) -> None:
@@ -102,6 +120,8 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
 
     patches.wrap(Trainer, "compile", compiling(recording, _one_step))
     patches.wrap(TensorFlowTrainer, "fit", fitting(recording, _one_step))
+    for name in PASSES:
+        patches.wrap(TensorFlowTrainer, name, evaluating(recording))
 
 
 def _one_step(model: Any) -> bool:

@@ -8,7 +8,7 @@ from tfdiff.recorder import attributes, optimizers
 from tfdiff.recorder.graphs import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
-from tfdiff.recorder.tensors import gradient_tokens, handle_token, tensors_of
+from tfdiff.recorder.tensors import captured, gradient_tokens, handle_token, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,14 +121,17 @@ class Passes:
             return
         call = self.recording.frames.here()
         info = {
-            "name": str(getattr(optimizer, "name", "")),
+            "name": str(getattr(optimizer, "name", None) or getattr(optimizer, "_name", "")),
             "class": type(optimizer).__name__,
             "config": attributes.plain_config(optimizer),
             "source": self.recording.context.source_of(optimizer) or call.called,
             "called": call.called,
         }
-        pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
         with self.recording.quiet():
+            if graph is not None:
+                gradients = [captured(g, graph) for g in gradients]
+            found = zip(gradients, variables, strict=False)
+            pairs = [(gradient_tokens(g), h) for g, v in found if (h := handle_token(v))]
             rate, iterations = optimizers.rate_and_iterations(optimizer)
             if graph is None:
                 event = ApplyEvent(info, pairs, rate, iterations)

@@ -52,6 +52,12 @@ class Plan:
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = field(default_factory=dict)
     """Per place the successive draws: step and observation of the reference, permutation; None for draws of its own."""
 
+    def taken(self, step: int) -> list[int]:
+        """Those of the reference's inputs that this run takes: it may make class weights of the labels by itself."""
+        inputs = self.inputs[step]
+        sources = {source for rule in self.feeds.values() for source in rule.sources}
+        return [index for n, index in enumerate(inputs) if n in sources] or inputs
+
 
 class Share:
     """Carries out a plan; without one it only notes the initial values."""
@@ -126,7 +132,7 @@ class Share:
         if plan is None or not plan.inputs.get(step):
             return  # a step without a batch of its own (the generator's in a GAN)
         block = plan.reference.step(step)
-        wanted = row_signatures([block.array(index) for index in plan.inputs[step]])
+        wanted = row_signatures([block.array(index) for index in plan.taken(step)])
         used: list[Array] = []
         for record in records:
             value = record.value

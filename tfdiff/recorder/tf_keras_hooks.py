@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.any_keras_hooks import (
+    PASSES,
     compiling,
     creation,
     creation_by_new,
+    declared,
+    evaluating,
     fitting,
     layer_call,
     loss_call,
-    metric_variable,
-    setting_variable,
 )
 
 if TYPE_CHECKING:
@@ -71,43 +73,72 @@ def _hook_losses(recording: Recording, patches: Patches) -> None:
 def _hook_metrics(recording: Recording, patches: Patches) -> None:
     from tf_keras.src.metrics.base_metric import Metric
 
-    patches.wrap(Metric, "add_weight", metric_variable(recording))
+    patches.wrap(Metric, "add_weight", declared(recording, "metric"))
 
 
 def _hook_optimizers(parts: Parts, patches: Patches) -> None:
+    """`apply_gradients` of the optimizer that really applies: a LossScaleOptimizer only hands finite gradients on."""
     from tf_keras.src.optimizers.legacy.optimizer_v2 import OptimizerV2
     from tf_keras.src.optimizers.optimizer import Optimizer, _BaseOptimizer
-    from tensorflow.python.eager import context
-    from tensorflow.python.framework import ops
 
     recording = parts.recording
+    waiting: dict[int, Callable[[], None]] = {}
 
     def make_apply(original: Callable[..., Any]) -> Callable[..., Any]:
         def apply_gradients(self: Any, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
-            graph = None if context.executing_eagerly() else ops.get_default_graph()
-            plain = graph is not None and not hasattr(graph, "captures")  # a TF1 graph, not one of a tf.function
-            if plain or not recording.active or recording.context.within("optimizer"):
+            in_graph, graph = _graph()
+            if (in_graph and graph is None) or not recording.active or recording.context.within("optimizer"):
                 return original(self, grads_and_vars, *args, **kwargs)
             pairs = list(grads_and_vars)
             with recording.context.inside("optimizer", self):
-                parts.passes.apply(self, [g for g, _ in pairs], [v for _, v in pairs], graph)
-                result = original(self, pairs, *args, **kwargs)
+                tell = partial(parts.passes.apply, self, [g for g, _ in pairs], [v for _, v in pairs], graph)
+                if isinstance(self, OptimizerV2):
+                    waiting[id(self)] = tell
+                else:
+                    tell()
+                try:
+                    result = original(self, pairs, *args, **kwargs)
+                finally:
+                    waiting.pop(id(self), None)
             parts.passes.optimizer_variables(self)
             return result
 
         return apply_gradients
 
+    def make_prepare(original: Callable[..., Any]) -> Callable[..., Any]:
+        # a legacy optimizer has made the variables of its settings by now: before, a number would stand for the rate
+        def _prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
+            waiting.pop(id(self), _nothing)()
+            return original(self, *args, **kwargs)
+
+        return _prepare
+
     patches.wrap(_BaseOptimizer, "__init__", creation(recording))
     patches.wrap(OptimizerV2, "__init__", creation(recording))
     patches.wrap(Optimizer, "apply_gradients", make_apply)
     patches.wrap(OptimizerV2, "apply_gradients", make_apply)
+    patches.wrap(OptimizerV2, "_prepare", make_prepare)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _graph() -> tuple[bool, Any]:
+    """Whether a graph is being built, and the one of a tf.function; None for one of TensorFlow 1."""
+    from tensorflow.python.eager import context
+    from tensorflow.python.framework import ops
+
+    if context.executing_eagerly():
+        return False, None
+    graph = ops.get_default_graph()
+    return True, graph if hasattr(graph, "captures") else None
 
 
 def _hook_loss_scaling(recording: Recording, patches: Patches) -> None:
-    """What is applied is told by the optimizer inside, which gets the unscaled gradients, and only finite ones."""
     from tf_keras.src.mixed_precision import loss_scale_optimizer as scaling
 
-    patches.wrap(scaling._DynamicLossScaleState, "_add_weight", setting_variable(recording))
+    patches.wrap(scaling._DynamicLossScaleState, "_add_weight", declared(recording, "hyper"))
 
 
 def _hook_training(recording: Recording, patches: Patches) -> None:
@@ -115,6 +146,8 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
 
     patches.wrap(Model, "compile", compiling(recording, _one_step))
     patches.wrap(Model, "fit", fitting(recording, _one_step))
+    for name in PASSES:
+        patches.wrap(Model, name, evaluating(recording))
 
 
 def _one_step(model: Any) -> bool:
