@@ -52,11 +52,16 @@ class Plan:
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = field(default_factory=dict)
     """Per place the successive draws: step and observation of the reference, permutation; None for draws of its own."""
 
-    def taken(self, step: int) -> list[int]:
-        """Those of the reference's inputs that this run takes: it may make class weights of the labels by itself."""
-        inputs = self.inputs[step]
-        sources = {source for rule in self.feeds.values() for source in rule.sources}
-        return [index for n, index in enumerate(inputs) if n in sources] or inputs
+    def batch(self, step: int) -> list[Array]:
+        """What this run's batch should be: built of the reference's by the rules, or as the reference has it."""
+        block = self.reference.step(step)
+        parts = [block.array(index) for index in self.inputs[step]]
+        built: list[Array] = []
+        for rule in self.feeds.values():
+            part = apply_rule(rule, parts, np.float64)
+            if not any(np.array_equal(part, other) for other in built):
+                built.append(part)
+        return built or parts
 
 
 class Share:
@@ -131,8 +136,11 @@ class Share:
         plan = self._plan
         if plan is None or not plan.inputs.get(step):
             return  # a step without a batch of its own (the generator's in a GAN)
-        block = plan.reference.step(step)
-        wanted = row_signatures([block.array(index) for index in plan.taken(step)])
+        try:
+            wanted = row_signatures(plan.batch(step))
+        except TfdiffError:  # this step's batch is built otherwise
+            self._equal.append(False)
+            return
         used: list[Array] = []
         for record in records:
             value = record.value
