@@ -30,6 +30,12 @@ FIT = 0.02
 """An affine map is believed when it leaves less than this share of the spread, and told when it differs from 1 by
 more."""
 
+EXACT = 1e-4
+"""Share of the spread that a map of the very same rows may leave."""
+CLEARLY = 3.0
+"""A map of other rows must explain this many times what it leaves, and what the halves of either run differ by: the
+same images turned at random differ a little as well."""
+
 
 @dataclass(frozen=True)
 class Fed:
@@ -264,9 +270,17 @@ def fit_scale(x: Array, y: Array) -> tuple[float, float, float] | None:
     scale, offset = np.polyfit(p, q, 1)
     residual = float(np.std(q - scale * p - offset) / q.std())
     changed = abs(scale - 1.0) > FIT or abs(offset) > FIT * float(q.std())
+    if residual > EXACT:
+        chance = max(residual, *(_apart(*(np.quantile(half, shares) for half in np.array_split(z, 2))) for z in (x, y)))
+        changed = changed and _apart(p, q) > CLEARLY * chance
     if residual > FIT or not changed or scale <= 0.0:
         return None
     return float(scale), float(offset), abs(float(scale) - 1.0) / max(1.0, abs(float(scale)))
+
+
+def _apart(p: Array, q: Array) -> float:
+    """Distance between two rows of quantiles, relative to their spread."""
+    return float(np.sqrt(np.mean((q - p) ** 2)) / max(float(q.std()), 1e-300))
 
 
 def _finding(runs: Runs, kind: str, places: tuple[Place, Place], words: str, error: float, **numbers: Any) -> Finding:

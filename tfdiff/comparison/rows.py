@@ -246,9 +246,9 @@ def _sites_of(block: Block, role: str) -> dict[int, Site]:
 
 
 def _slot_rows(view: StepView) -> list[SiteRow]:
-    """Slots pair by value (their names and numbers differ between optimizers)."""
+    """Slots after the step pair by value (their names and numbers differ between optimizers)."""
     a, b = (
-        [seen for seen in graph.observations if seen.site.role == "slot" and seen.size > 1]
+        [seen for seen in graph.observations if seen.site.role == "slot" and seen.size > 1 and not seen.site.op]
         for graph in (view.a, view.b)
     )
     pairs = value_pairs(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 Array = npt.NDArray[Any]
-RuleKind = Literal["copy", "one-hot", "class index", "columns"]
+RuleKind = Literal["copy", "one-hot", "class index", "columns", "by class"]
 # Parts with more columns than this are arrays of features, not columns that somebody stacks by hand.
 _MAX_COLUMNS = 64
 
@@ -28,7 +28,8 @@ class PartRule:
     """How one part of b's batch comes from a's parts; `apply_rule` does it."""
 
     kind: RuleKind
-    """copy (permuted, reshaped), one-hot (of a class index), class index (of a one-hot), columns (picked, stacked)."""
+    """copy (permuted, reshaped), one-hot (of a class index), class index (of a one-hot), columns (picked, stacked),
+    by class (a number that b gives each class of another part)."""
     sources: tuple[int, ...]
     """Numbers of a's parts it uses."""
     shape: tuple[int, ...]
@@ -38,6 +39,10 @@ class PartRule:
     columns: tuple[tuple[int, int], ...] = ()
     """(a's part, its column when flattened) for every column of b's part."""
     classes: int = 0
+    of: PartRule | None = None
+    """How the part with the classes is built."""
+    table: tuple[tuple[float, float], ...] = ()
+    """(class, number); one entry for all rows where every class has the same number."""
     evidence: str = ""
     """By value or by shape, and how."""
 
@@ -50,6 +55,8 @@ def apply_rule(rule: PartRule, a_parts: Sequence[Array], dtype: npt.DTypeLike) -
     if max(rule.sources) >= len(a_parts):
         wanted = max(rule.sources)
         raise TfdiffError(f"the batch rule needs part {wanted} of a, this batch has {len(a_parts)}; record b again")
+    if rule.of is not None:
+        return _looked_up(rule, np.asarray(apply_rule(rule.of, a_parts, np.float64))).astype(dtype)
     part = np.asarray(a_parts[rule.sources[0]])
     rows = part.shape[0] if part.ndim else 0
     if rule.kind == "columns":
@@ -68,6 +75,18 @@ def apply_rule(rule: PartRule, a_parts: Sequence[Array], dtype: npt.DTypeLike) -
             f"the batch rule '{rule.evidence}' expects rows of shape {rule.shape}, a's part has shape {part.shape}; "
             "record without sharing batches"
         ) from error
+
+
+def _looked_up(rule: PartRule, labels: Array) -> Array:
+    if len(rule.table) == 1:
+        return np.full((len(labels), *rule.shape), rule.table[0][1])
+    classes = labels.argmax(axis=1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(-1)
+    known, numbers = (np.array(column) for column in zip(*rule.table, strict=True))
+    place = np.searchsorted(known, classes).clip(0, len(known) - 1)
+    if not np.array_equal(known[place], classes):
+        raise TfdiffError("a's labels have classes that b's own rows never had; record b without sharing batches")
+    found: Array = numbers[place].reshape(len(labels), *rule.shape)
+    return found
 
 
 def _tail(part: Array) -> tuple[int, ...]:

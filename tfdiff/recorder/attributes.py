@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder import v1_optimizers
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
@@ -114,30 +112,3 @@ def plain_config(thing: Any) -> dict[str, Any]:
     except Exception:  # noqa: BLE001 - a user's subclass may not support it, and nothing hangs on it
         return {}
     return {str(k): v for k, v in config.items() if isinstance(v, (bool, int, float, str)) or v is None}
-
-
-def describe_optimizer(optimizer: Any, created: str | None, called: str | None) -> dict[str, Any]:
-    """What a step says of an optimizer: name, class, settings, the lines that made it and called it."""
-    return {
-        "name": str(getattr(optimizer, "name", "")),
-        "class": type(optimizer).__name__,
-        "config": plain_config(optimizer) or v1_optimizers.settings_of(optimizer),
-        "source": created or called,
-        "called": called,
-    }
-
-
-def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
-    """Learning rate and iteration count about to be used, as tensors (None where the optimizer has none)."""
-    import tensorflow as tf
-
-    rate = getattr(optimizer, "learning_rate", None)
-    rate = v1_optimizers.rate_of(optimizer) if rate is None else rate
-    iterations = getattr(optimizer, "iterations", None)
-    found: list[Any] = []
-    for value, dtype in ((rate, tf.float32), (iterations, tf.int64)):
-        if value is None:
-            found.append(None)
-        else:
-            found.append(tf.cast(tf.convert_to_tensor(value), dtype))
-    return found[0], found[1]

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from tfdiff.recorder.recording import Recording
 
 
+_NO_STEP = -1
+"""Number of a batch that is no training step's; no rule has it."""
+
+
 class Eager:
     """Turns what TensorFlow reports of eager ops into events."""
 
@@ -65,7 +69,7 @@ class Eager:
             own=own,
         )
         if op_type in NEXT_OPS:
-            event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
+            event.attrs["feed"] = self._occurrence(op_type, code.called)
             event.attrs["taped"] = bool(self.recording.tapes)
         if is_update(op_type):
             event.after = {t._id: self._value_of(t) for t in inputs if is_handle(t)}
@@ -115,12 +119,10 @@ class Eager:
         """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
         if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
             return None
+        if self.recording.evaluating:
+            return None
         own = list(outputs)
-        feed = (
-            self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes), "share"))
-            if op_type in NEXT_OPS
-            else 0
-        )
+        feed = self._occurrence(op_type, code.called, "share") if op_type in NEXT_OPS else 0
         for index, tensor in enumerate(own):
             if not is_numeric(tensor):
                 continue
@@ -137,12 +139,18 @@ class Eager:
                     outputs[index] = tf.constant(value, tensor.dtype)
         return own if any(a is not b for a, b in zip(own, outputs, strict=True)) else None
 
+    def _occurrence(self, *place: str | None) -> int:
+        """How often this place has fed a batch since the last step; an evaluation's never count."""
+        if self.recording.evaluating:
+            return _NO_STEP
+        return self.recording.builder.occurrence((*place, bool(self.recording.tapes)))
+
     @safe
     def array(self, value: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Callable[[Any], None]]:
         """A NumPy array becomes a tensor: what to take instead, and whom to tell of the tensor."""
         place = self.recording.frames.here().called
         self.recording.rows.slice(value, place)
-        occurrence = self.recording.builder.occurrence((LEAF, place, bool(self.recording.tapes)))
+        occurrence = self._occurrence(LEAF, place)
         taped = bool(self.recording.tapes)
         found = self.recording.share.feed((LEAF, place, occurrence, taped, 0), value, self.recording.builder.begun)
 

@@ -5,6 +5,18 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.recorder.any_keras_hooks import (
+    PASSES,
+    compiling,
+    creation,
+    creation_by_new,
+    declared,
+    evaluating,
+    fitting,
+    layer_call,
+    loss_call,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -25,64 +37,25 @@ def install(parts: Parts, patches: Patches, keras: ModuleType) -> None:
     _hook_layers(recording, patches)
     _hook_losses(recording, patches)
     _hook_optimizers(parts, patches)
+    _hook_loss_scaling(recording, patches)
     _hook_variables(recording, patches)
     _hook_training(recording, patches)
-
-
-def _creation(recording: Recording) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def make_init(original: Callable[..., Any]) -> Callable[..., Any]:
-        def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-            recording.context.created(self)
-            original(self, *args, **kwargs)
-
-        return __init__
-
-    return make_init
 
 
 def _hook_layers(recording: Recording, patches: Patches) -> None:
     from keras.src.layers.layer import Layer
 
-    def make_call(original: Callable[..., Any]) -> Callable[..., Any]:
-        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-            if not recording.active:
-                return original(self, *args, **kwargs)
-            with recording.context.inside("layer", self):
-                result = original(self, *args, **kwargs)
-            import tensorflow as tf
-
-            recording.layer_output(tf.nest.flatten(result))
-            return result
-
-        return __call__
-
-    def make_new(original: Callable[..., Any]) -> Callable[..., Any]:
-        # not __init__: a warning raised there names the line that called it, which must stay the user's
-        def __new__(cls: Any, *args: Any, **kwargs: Any) -> Any:
-            layer = original(cls, *args, **kwargs)
-            recording.context.created(layer)
-            return layer
-
-        return __new__
-
-    patches.wrap(Layer, "__new__", make_new)
-    patches.wrap(Layer, "__call__", make_call)
+    patches.wrap(Layer, "__new__", creation_by_new(recording))
+    patches.wrap(Layer, "__call__", layer_call(recording))
 
 
 def _hook_losses(recording: Recording, patches: Patches) -> None:
     from keras.src.losses.loss import Loss
     from keras.src.trainers.compile_utils import CompileLoss
 
-    def make_call(original: Callable[..., Any]) -> Callable[..., Any]:
-        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-            with recording.context.inside("loss", self):
-                return original(self, *args, **kwargs)
-
-        return __call__
-
-    patches.wrap(Loss, "__init__", _creation(recording))
-    patches.wrap(Loss, "__call__", make_call)
-    patches.wrap(CompileLoss, "__call__", make_call)
+    patches.wrap(Loss, "__init__", creation(recording))
+    patches.wrap(Loss, "__call__", loss_call(recording))
+    patches.wrap(CompileLoss, "__call__", loss_call(recording))
 
 
 def _hook_optimizers(parts: Parts, patches: Patches) -> None:
@@ -105,8 +78,23 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
 
         return apply
 
-    patches.wrap(BaseOptimizer, "__init__", _creation(recording))
+    patches.wrap(BaseOptimizer, "__init__", creation(recording))
     patches.wrap(BaseOptimizer, "apply", make_apply)
+
+
+def _hook_loss_scaling(recording: Recording, patches: Patches) -> None:
+    """The scale of the loss and its counter are settings, no weights and no slots."""
+    from keras.src.optimizers.loss_scale_optimizer import LossScaleOptimizer
+
+    def make_build(original: Callable[..., Any]) -> Callable[..., Any]:
+        def build(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            for variable in (self.dynamic_scale, self.step_counter):
+                recording.variables.declare(variable, "hyper")
+
+        return build
+
+    patches.wrap(LossScaleOptimizer, "build", make_build)
 
 
 def _hook_variables(recording: Recording, patches: Patches) -> None:
@@ -120,53 +108,25 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
 
         return _initialize
 
-    def make_add(original: Callable[..., Any]) -> Callable[..., Any]:
-        def add_variable(self: Any, *args: Any, **kwargs: Any) -> Any:
-            variable = original(self, *args, **kwargs)
-            entry = recording.variables.of(variable)
-            if entry is not None:
-                entry.kind = "metric"
-            return variable
-
-        return add_variable
-
     for known in [v for v in gc.get_objects() if isinstance(v, Variable)]:
         recording.variables.attach_keras(known._value, known)
     patches.wrap(Variable, "_initialize", make_initialize)
-    patches.wrap(Metric, "add_variable", make_add)
+    patches.wrap(Metric, "add_variable", declared(recording, "metric"))
 
 
 def _hook_training(recording: Recording, patches: Patches) -> None:
     from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
     from keras.src.trainers.trainer import Trainer
 
-    def make_compile(original: Callable[..., Any]) -> Callable[..., Any]:
-        def compile(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A001 - its name
-            result = original(self, *args, **kwargs)
-            if recording.output.done:
-                return result
-            if getattr(self, "steps_per_execution", 1) != 1:
-                self.steps_per_execution = 1
-                recording.output.switched_off(
-                    "steps_per_execution", "each step is recorded by itself; 1 while recording"
-                )
-            if self.jit_compile:
-                self.jit_compile = False
-                recording.output.switched_off("jit_compile", "XLA cannot carry the taps of a recording")
-            return result
+    patches.wrap(Trainer, "compile", compiling(recording, _one_step))
+    patches.wrap(TensorFlowTrainer, "fit", fitting(recording, _one_step))
+    for name in PASSES:
+        patches.wrap(TensorFlowTrainer, name, evaluating(recording))
 
-        return compile
 
-    def make_fit(original: Callable[..., Any]) -> Callable[..., Any]:
-        def fit(self: Any, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-            if recording.active:
-                import tensorflow as tf
-
-                parts = tf.nest.flatten((x, y)) if hasattr(y, "shape") or isinstance(y, (list, tuple, dict)) else [x]
-                recording.rows.add("fit", recording.frames.here().called, parts)
-            return original(self, x, y, *args, **kwargs)
-
-        return fit
-
-    patches.wrap(Trainer, "compile", make_compile)
-    patches.wrap(TensorFlowTrainer, "fit", make_fit)
+def _one_step(model: Any) -> bool:
+    """One step per call of the compiled function; whether it was more."""
+    more = getattr(model, "steps_per_execution", 1) != 1
+    if more:
+        model.steps_per_execution = 1
+    return more

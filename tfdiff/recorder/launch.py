@@ -160,7 +160,9 @@ class _Session:
                 not_shared=tuple({"what": what, "why": why} for what, why in planned.not_shared),
             )
         self._patches = Patches()
-        self._imports = PostImport({"tensorflow": self._on_tensorflow, "keras": self._on_keras})
+        self._imports = PostImport(
+            {"tensorflow": self._on_tensorflow, "keras": self._on_keras, "tf_keras": self._on_tf_keras}
+        )
         self._tensorflow = False
         self._imports.install()
 
@@ -174,6 +176,11 @@ class _Session:
         from tfdiff.recorder import keras_hooks
 
         keras_hooks.install(self._parts, self._patches, module)
+
+    def _on_tf_keras(self, module: Any) -> None:
+        from tfdiff.recorder import tf_keras_hooks
+
+        tf_keras_hooks.install(self._parts, self._patches, module)
 
     def close(self, *, complete: bool, why: str, exit_code: int) -> None:
         """Take the hooks back and close the trace."""

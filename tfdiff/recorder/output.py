@@ -118,6 +118,6 @@ def _progress(done: int, limit: int) -> str:
 
 
 _BAR = 20
-_VERSIONS = ("tfdiff", "python", "tensorflow", "keras", "numpy")
+_VERSIONS = ("tfdiff", "python", "tensorflow", "keras", "tf_keras", "numpy")
 _ALWAYS = 16
 """Elements up to which a tensor is kept even at `--detail sketch`: rates, losses, constants."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder import attributes
+from tfdiff.recorder import attributes, optimizers
 from tfdiff.recorder.graphs import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
-from tfdiff.recorder.tensors import gradient_tokens, handle_token, tensors_of
+from tfdiff.recorder.tensors import captured, gradient_tokens, handle_token, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,10 +120,13 @@ class Passes:
         if graph is not None and attributes.under_dataset():
             return
         call = self.recording.frames.here()
-        info = attributes.describe_optimizer(optimizer, self.recording.context.source_of(optimizer), call.called)
-        pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
+        info = optimizers.describe(optimizer, self.recording.context.source_of(optimizer), call.called)
         with self.recording.quiet():
-            rate, iterations = attributes.rate_and_iterations(optimizer)
+            if graph is not None:
+                gradients = [captured(g, graph) for g in gradients]
+            found = zip(gradients, variables, strict=False)
+            pairs = [(gradient_tokens(g), h) for g, v in found if (h := handle_token(v))]
+            rate, iterations = optimizers.rate_and_iterations(optimizer)
             if graph is None:
                 event = ApplyEvent(info, pairs, rate, iterations)
             else:
@@ -136,7 +139,9 @@ class Passes:
     @safe
     def optimizer_variables(self, optimizer: Any) -> None:
         """An optimizer has its variables now: slots and settings."""
-        for variable in getattr(optimizer, "variables", []):
+        for variable in optimizers.settings_of(optimizer):
+            self.recording.variables.declare(variable, "hyper")
+        for variable in attributes.optimizer_variables(optimizer):
             entry = self.recording.variables.of(variable)
             if entry is not None and entry.kind == "other":
                 entry.kind = "hyper" if not entry.shape and entry.name.rpartition("/")[2] in _SETTINGS else "slot"

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfdiff.errors import TfdiffError
 from tfdiff.pairing.batches import match_parts
+from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
@@ -149,9 +150,35 @@ def _by_key(block: Block) -> dict[FeedKey, Array]:
 
 
 def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
+    """Rules for all of b's parts; what either run makes of its labels by itself only takes part if need be."""
+    best = None
+    derived = [derived_parts(_joined(parts)) for parts in (a_parts, b_parts)]
+    for leave_a, leave_b in ((False, False), (False, True), (True, False), (True, True)):
+        if (leave_a and not derived[0]) or (leave_b and not derived[1]):
+            continue
+        a_kept = [i for i in range(len(a_parts[0])) if not (leave_a and i in derived[0])]
+        b_kept = [i for i in range(len(b_parts[0])) if not (leave_b and i in derived[1])]
+        found = _direct_rules(
+            *([[step[i] for i in kept] for step in steps] for kept, steps in ((a_kept, a_parts), (b_kept, b_parts)))
+        )
+        if found is None:
+            continue
+        known = {b_kept[n]: renumbered(rule, a_kept) for n, rule in enumerate(found) if rule is not None}
+        rules = with_derived(known, derived[1] if leave_b else {}, b_parts[0])
+        if all(rule is not None for rule in rules):
+            return rules
+        best = best or rules
+    return best
+
+
+def _joined(steps: list[list[Array]]) -> list[Array]:
+    """Each part with the rows of all steps."""
+    return [np.concatenate([parts[i] for parts in steps]) for i in range(len(steps[0]))]
+
+
+def _direct_rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
     """Rules from rows that both runs met, checked by value; from shapes where they met none in common."""
-    a_all = [np.concatenate([parts[i] for parts in a_parts]) for i in range(len(a_parts[0]))]
-    b_all = [np.concatenate([parts[i] for parts in b_parts]) for i in range(len(b_parts[0]))]
+    a_all, b_all = _joined(a_parts), _joined(b_parts)
     try:
         place = find_rows(row_signatures(b_all), row_signatures(a_all))
     except TfdiffError:

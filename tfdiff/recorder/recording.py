@@ -63,6 +63,8 @@ class Recording:
         self.started = False
         self.training_call = False
         """Whether the function that is running asks for gradients: only then batches and noise are written over."""
+        self.evaluating = 0
+        """How many calls of `evaluate` and the like are running, one inside the other."""
         self.failed: str | None = None
         self._thread = threading.get_ident()
         self._last_call: tuple[Any, Any] = (None, None)
@@ -79,7 +81,12 @@ class Recording:
     @property
     def active(self) -> bool:
         """Whether what happens now is to be recorded."""
-        return not self.busy and not self.output.done and threading.get_ident() == self._thread
+        return not self.busy and self.watching
+
+    @property
+    def watching(self) -> bool:
+        """Whether a recording goes on in this thread, also while ops are nobody's business."""
+        return not self.output.done and threading.get_ident() == self._thread
 
     def _emit(self, step: Any) -> None:
         if not self.output.done:

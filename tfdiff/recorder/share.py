@@ -52,6 +52,17 @@ class Plan:
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = field(default_factory=dict)
     """Per place the successive draws: step and observation of the reference, permutation; None for draws of its own."""
 
+    def batch(self, step: int) -> list[Array]:
+        """What this run's batch should be: built of the reference's by the rules, or as the reference has it."""
+        block = self.reference.step(step)
+        parts = [block.array(index) for index in self.inputs[step]]
+        built: list[Array] = []
+        for rule in self.feeds.values():
+            part = apply_rule(rule, parts, np.float64)
+            if not any(np.array_equal(part, other) for other in built):
+                built.append(part)
+        return built or parts
+
 
 class Share:
     """Carries out a plan; without one it only notes the initial values."""
@@ -125,8 +136,11 @@ class Share:
         plan = self._plan
         if plan is None or not plan.inputs.get(step):
             return  # a step without a batch of its own (the generator's in a GAN)
-        block = plan.reference.step(step)
-        wanted = row_signatures([block.array(index) for index in plan.inputs[step]])
+        try:
+            wanted = row_signatures(plan.batch(step))
+        except TfdiffError:  # this step's batch is built otherwise
+            self._equal.append(False)
+            return
         used: list[Array] = []
         for record in records:
             value = record.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, Slices, Token
 
@@ -66,3 +66,18 @@ def tensors_of(gradient: Any) -> list[Any]:
     if gradient is None:
         return []
     return [gradient.values, gradient.indices] if hasattr(gradient, "indices") else [gradient]
+
+
+def captured(gradient: Any, graph: Any) -> Any:
+    """The gradient as `graph` sees it: the branch of a condition takes what was computed outside it as an argument."""
+    if hasattr(gradient, "indices"):
+        indices = captured(gradient.indices, graph)
+        return Rows(captured(gradient.values, graph), indices)
+    return graph.capture(gradient) if getattr(gradient, "graph", graph) is not graph else gradient
+
+
+class Rows(NamedTuple):
+    """The two tensors of a sparse gradient."""
+
+    values: Any
+    indices: Any

@@ -61,6 +61,7 @@ class Variables:
         self.entries: list[Entry] = []
         self._handles: dict[Token, Entry] = {}
         self._objects: dict[int, Entry] = {}
+        self._owned: set[int] = set()
 
     def register(self, variable: Any, layer: str | None, source: str | None) -> Entry | None:
         """Note a variable that was just created; None for one without an eager handle."""
@@ -98,6 +99,19 @@ class Variables:
         entry = self._objects.get(id(variable))
         if entry is not None and entry.variable() is variable:
             entry.keras = weakref.ref(keras_variable)
+
+    def declare(self, variable: Any, kind: str) -> None:
+        """Set the kind of a variable whose maker says what it is."""
+        entry = self.of(variable)
+        if entry is not None:
+            entry.kind = kind
+
+    def own(self, variable: Any, layer: str) -> None:
+        """A layer whose full path is known by now has this variable; the first one that runs wins."""
+        entry = self.of(variable)
+        if entry is not None and entry.index not in self._owned:
+            self._owned.add(entry.index)
+            entry.layer = layer
 
     def by_handle(self, token: Token) -> Entry | None:
         """The variable whose handle this is."""

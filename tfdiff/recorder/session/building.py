@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder import attributes
+from tfdiff.recorder import attributes, optimizers
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.session.closure import ancestors
@@ -194,7 +194,7 @@ class Building:
     def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> ApplyCall:
         """An optimizer is handed gradients."""
         call = self.recording.frames.here()
-        info = attributes.describe_optimizer(optimizer, self.recording.context.source_of(optimizer), call.called)
+        info = optimizers.describe(optimizer, self.recording.context.source_of(optimizer), call.called)
         pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
         noted = ApplyCall(self.of(graph).count(), info, pairs)
         self.of(graph).applies.append(noted)
