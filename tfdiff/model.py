@@ -146,6 +146,33 @@ class StepInfo:
 
 
 @dataclass(frozen=True)
+class EvalInfo:
+    """What is known of an evaluation or prediction pass besides its tensors.
+
+    Its block holds the forward pass of its first batch (phase forward), and behind it, in phase eval, columns over all
+    its batches: inputs, outputs, and single numbers (one per batch) in which the batches ended. `Observation.of` leads
+    from a column to its tensor in the first batch.
+    """
+
+    index: int
+    kind: str
+    """evaluate, predict ... as the program called it; forward: found by its dataflow; run: a TF1 session."""
+    after: int
+    """Training steps before it."""
+    batches: int
+    rows: int
+    """Of all batches; 0 where the batch was not recognized."""
+    batch_rows: int
+    """Rows recorded of the first batch; fewer than it had where it was large."""
+    outputs: tuple[int, ...] = ()
+    """Observations of the first batch that are its results."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What it returned, by name."""
+    source: str | None = None
+    called: str | None = None
+
+
+@dataclass(frozen=True)
 class Header:
     """What a trace says of its run. JSON values only; no absolute paths, user names or environment."""
 

@@ -52,7 +52,8 @@ class StepRecords:
 class SiteTable:
     """Gives equal places in different steps the same `Site`."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         self._sites: dict[Any, Site] = {}
         self._counts: Counter[Any] = Counter()
 
@@ -70,7 +71,7 @@ class SiteTable:
         site = self._sites.get(full)
         if site is None:
             site = Site(
-                len(self._sites),
+                self._first + len(self._sites),
                 role,
                 phase,
                 op,
@@ -169,6 +170,10 @@ class Collector:
         """The variable's value right after, made an array once."""
         array = event.after[handle] = to_array(event.after[handle])
         return array
+
+    def position(self, token: Token) -> int:
+        """Where the tensor stands among the records, -1 where it has none."""
+        return self._index.get(token, UNKNOWN)
 
     def _value(self, token: Token) -> Array | None:
         """The tensor on the host; the same array for every role it plays, so that it is written once."""

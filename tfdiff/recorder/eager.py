@@ -67,6 +67,8 @@ class Eager:
         if op_type in NEXT_OPS:
             event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
             event.attrs["taped"] = bool(self.recording.tapes)
+        if op_type == READ_OP and not self.recording.tapes:
+            event.stack = self.recording.frames.stack()
         if is_update(op_type):
             event.after = {t._id: self._value_of(t) for t in inputs if is_handle(t)}
         self.recording.mark_boundary(event, call)

@@ -52,6 +52,7 @@ class GraphOp:
     attrs: dict[str, Any] = field(default_factory=dict)
     boundary: bool = False
     own_tags: list[int | None] | None = None
+    result: bool = False
     after_tags: dict[Token, int | None] = field(default_factory=dict)
     """Tap of the value right after, of each variable that the op writes."""
 
@@ -339,6 +340,7 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
         True,
         own,
         after,
+        item.result,
     )
     names.update(zip(item.outputs, outputs, strict=True))
     sink(event)

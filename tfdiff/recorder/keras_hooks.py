@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.recorder.evaluation import hook_evaluation
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
@@ -168,5 +170,6 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
 
         return fit
 
+    hook_evaluation(recording, patches, TensorFlowTrainer)
     patches.wrap(Trainer, "compile", make_compile)
     patches.wrap(TensorFlowTrainer, "fit", make_fit)
