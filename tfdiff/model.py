@@ -143,6 +143,10 @@ class StepInfo:
     """One per apply call: {"name", "class", "learning_rate", "iterations", "config", "source", "called"}."""
     applied: bool = True
     """False where the gradients of this step only reached an accumulator."""
+    forward_only: bool = False
+    """Whether this is a forward pass of a run that never trains."""
+    feeds: tuple[int, ...] = ()
+    """Of such a pass: pairs of the index of an input and of its number among the arrays made on its line."""
 
 
 @dataclass(frozen=True)
@@ -314,6 +318,10 @@ class Result:
     not_recorded: tuple[dict[str, str], ...] = ()
     tolerance_source: str = "analytic"
     horizon: int | None = None
+    evaluations: dict[str, int] = field(default_factory=dict)
+    """{"a": 4, "b": 3, "compared": 2}: evaluation and prediction passes."""
+    forward_only: bool = False
+    """Whether nothing trains: the steps are forward passes."""
     notes: tuple[str, ...] = ()
     """Harmless differences and what could not be decided, one sentence each."""
 

@@ -224,7 +224,7 @@ class EvalBuilder:
         if self.forwards is None or not self._wants_forward():
             return
         self._held += sum(record.value.nbytes for record in records)
-        self.forwards.append(StepRecords(StepInfo(-1, applied=False), list(records)))
+        self.forwards.append(StepRecords(StepInfo(-1, applied=False, forward_only=True), list(records)))
 
 
 def _is_number(value: Any) -> bool:
