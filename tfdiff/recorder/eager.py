@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.recorder import attributes
 from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.recording import safe
+from tfdiff.recorder.share import OUTSIDE
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     NEXT_OPS,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfdiff.recorder.recording import Recording
+    from tfdiff.recorder.share import NoiseKey
 
 
 class Eager:
@@ -67,6 +69,8 @@ class Eager:
         if op_type in NEXT_OPS:
             event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
             event.attrs["taped"] = bool(self.recording.tapes)
+        if op_type in RANDOM_OPS and not self.recording.tapes:
+            event.attrs["taped"] = False
         if op_type == READ_OP and not self.recording.tapes:
             event.stack = self.recording.frames.stack()
         if is_update(op_type):
@@ -127,7 +131,7 @@ class Eager:
             if not is_numeric(tensor):
                 continue
             if op_type in RANDOM_OPS:
-                value = self.recording.share.noise((op_type, code.layer, code.called, code.api), tensor.numpy())
+                value = self.recording.share.noise(self._noise_key(op_type, code), tensor.numpy())
             else:
                 key = (op_type, code.called, feed, bool(self.recording.tapes), index)
                 fixed, step = attributes.fixed_rows(attrs, index), self.recording.builder.begun
@@ -138,6 +142,10 @@ class Eager:
 
                     outputs[index] = tf.constant(value, tensor.dtype)
         return own if any(a is not b for a, b in zip(own, outputs, strict=True)) else None
+
+    def _noise_key(self, op_type: str, code: Code) -> NoiseKey:
+        key: NoiseKey = (op_type, code.layer, code.called, code.api)
+        return key if self.recording.tapes else (*key, OUTSIDE)
 
     @safe
     def array(self, value: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Callable[[Any], None]]:

@@ -15,7 +15,7 @@ import numpy as np
 from tfdiff.model import EvalInfo, StepInfo
 from tfdiff.recorder.batches import STATISTICS, Column, shortened
 from tfdiff.recorder.collect import Collector, SiteTable, StepRecords
-from tfdiff.recorder.strays import Finder, ForwardPass, value_of
+from tfdiff.recorder.strays import Finder, ForwardPass, shape_of, size_of, value_of
 from tfdiff.recorder.stream import Code, EvalBegin, EvalEnd, OpEvent, Token, to_array
 from tfdiff.trace.records import Record
 
@@ -57,6 +57,16 @@ class _Pass:
     rows: int = 0
     batch_rows: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    measured: int = 0
+    """Rows that the metrics are of."""
+
+    def measure(self, metrics: dict[str, float]) -> None:
+        """Numbers of the batches since the last ones: means over all rows."""
+        rows = self.rows - self.measured
+        for name, value in metrics.items():
+            known = self.metrics.get(name, 0.0) * self.measured
+            self.metrics[name] = (known + value * rows) / self.rows if self.measured else value
+        self.measured = self.rows
 
     def finished(self) -> EvalRecords:
         """With the columns behind the first batch."""
@@ -106,7 +116,8 @@ class EvalBuilder:
 
     def begin(self, event: EvalBegin, after: int) -> None:
         """A pass begins; `after` steps were trained before."""
-        self.close()
+        for key in [key for key in self._open if not event.stack or key[: len(_scope_key(event, after))] != _scope_key(event, after)]:
+            self._emit(self._open.pop(key).finished())
         self._scope = (event, after)
         self.ops = []
 
@@ -115,7 +126,7 @@ class EvalBuilder:
         if self._scope is not None:
             event, after = self._scope
             for found in self._finder(self.ops).passes():
-                self._take((event.kind,), event.kind, event.code, after, found)
+                self._take(_scope_key(event, after), event.kind, event.code, after, found)
             self.ops = []
 
     def end(self, event: EvalEnd) -> None:
@@ -128,15 +139,20 @@ class EvalBuilder:
             roots = [maker for token in event.targets if (maker := self.makers.get(token)) is not None]
             found = finder.whole(roots)
             known = [token for token in event.targets if token in self.makers]
-            found.outputs = known or found.outputs
+            rows = [t for t in known if (shape_of(self.makers[t], t) or (0,))[0] == found.rows > 0]
+            found.outputs = rows or found.outputs or known
+            found.scalars = list(
+                dict.fromkeys([*found.scalars, *(t for t in known if size_of(self.makers[t], t) == 1 and t not in rows)])
+            )
             if found.ops and any(finder.dependent(token) for token in known):
-                self._take((begin.kind,), begin.kind, begin.code, after, found)
+                self._take(_scope_key(begin, after), begin.kind, begin.code, after, found)
         else:
             self.flush()
         self._scope, self.ops = None, []
         for each in self._open.values():
-            each.metrics |= {name: float(value) for name, value in event.metrics.items() if _is_number(value)}
-        self.close()
+            each.measure({name: float(value) for name, value in event.metrics.items() if _is_number(value)})
+        if not begin.stack:
+            self.close()
 
     def strays(self, ops: Sequence[OpEvent], after: int, *, all_but_last: bool = False) -> list[OpEvent]:
         """Look for passes among ops that no step needs; returns those that were made into passes."""
@@ -225,6 +241,10 @@ class EvalBuilder:
             return
         self._held += sum(record.value.nbytes for record in records)
         self.forwards.append(StepRecords(StepInfo(-1, applied=False, forward_only=True), list(records)))
+
+
+def _scope_key(event: EvalBegin, after: int) -> Key:
+    return (event.kind, event.stack, after)
 
 
 def _is_number(value: Any) -> bool:

@@ -63,7 +63,8 @@ class Scopes:
     def _begin(self, name: str) -> None:
         self.recording.close_call()
         code = self.recording.context.code(self.recording.frames.here())
-        self.recording.builder.add(EvalBegin(name, code))
+        stack = self.recording.frames.stack() if name.endswith("on_batch") else ()
+        self.recording.builder.add(EvalBegin(name, code, stack))
 
     @safe
     def end(self, trainer: Any, result: Any, name: str) -> None:

@@ -17,7 +17,7 @@ from tfdiff.pairing.batches import match_parts
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
-from tfdiff.recorder.share import FeedKey, NoiseKey, Plan
+from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -167,7 +167,8 @@ def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
 def noise_key(observation: Observation) -> NoiseKey:
     """A place that draws random numbers."""
     site = observation.site
-    return (site.op, site.layer, site.called, site.api)
+    key: NoiseKey = (site.op, site.layer, site.called, site.api)
+    return (*key, OUTSIDE) if site.attrs.get("taped") is False else key
 
 
 def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:

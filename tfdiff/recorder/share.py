@@ -32,7 +32,9 @@ FeedKey = tuple[Any, ...]
 """(op type or "Leaf", line, occurrence of the line in the step, whether a tape was open, output): evaluation often runs
 the same lines, but outside a tape."""
 NoiseKey = tuple[Any, ...]
-"""(op type, layer, line, API call)."""
+"""(op type, layer, line, API call), and OUTSIDE for eager draws outside every tape: those of an evaluation must not take
+what belongs to a training step on the same line."""
+OUTSIDE = "outside every tape"
 
 
 _INITIAL_SITES = 1 << 24
