@@ -41,11 +41,12 @@ def _dropping(scene: Scene, cut: Cut) -> Proposal | None:
         return None
     without = relative_error(*_common(cut.x_a, cut.x_b))
     who, other = ("B", "A") if in_b else ("A", "B")
+    where = at(scene.finding.divergence.b, called=True)
     return Proposal(
         relative_error(x, y.reshape(x.shape)),
         max(without, _left(side, drop, x)),
         f"{who} drops {percent(drop.rate)} of the units when it evaluates, {other} drops none",
-        f"{_switch(scene, drop.index if in_b else None, training=not in_b)}{at(scene.finding.divergence.b, called=True)}",
+        f"{_switch(scene, drop.index if in_b else None, training=not in_b)}{where}",
         {"a": not in_b, "b": in_b},
         fitted=1,
     )
@@ -104,12 +105,13 @@ def eval_data(scene: Scene) -> Proposal | None:
         return None
     x, y = x.reshape(-1), y.reshape(-1)
     zero = abs(offset) < 1e-6 * max(abs(factor), 1.0)
-    said = f"{nice(factor)} * A's" if zero else f"{nice(factor)} * A's {'+' if offset > 0 else '-'} {number(abs(offset))}"
+    where = at(scene.finding.divergence.b, called=True)
+    said = f"{nice(factor)} * A's" + ("" if zero else f" {'+' if offset > 0 else '-'} {number(abs(offset))}")
     return Proposal(
         relative_error(x, y),
         relative_error(x, (y - offset) / factor),
         f"the inputs of B's evaluation are {said}: they are scaled otherwise than A's",
-        f"{undo_scale(factor, offset, zero=zero)} where they are evaluated{at(scene.finding.divergence.b, called=True)}",
+        f"{undo_scale(factor, offset, zero=zero)} where they are evaluated{where}",
         {"a": 1.0, "b": float(f"{factor:.6g}"), "offset": 0.0 if zero else float(f"{offset:.6g}")},
         fitted=1 if zero else 2,
         noise=1e-3,

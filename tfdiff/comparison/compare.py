@@ -53,7 +53,6 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
     # where nothing trains the passes are the steps
     judged = equal_start and not all(forward_only)
     evals = judge_evals(runs, steps) if judged else EvalsResult(a=a.evals, b=b.evals)
-    findings = [*steps.findings, *evals.findings] if equal_start else []
     if not equal_start:
         notes.append(
             f"the weights differ before step 0 (relative error {steps.start_error:.2g}): the steps were not judged; "
@@ -61,6 +60,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         )
     data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
+    findings = [*steps.findings, *_not_of_training(evals.findings, data)] if equal_start else []
     notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(finding.divergence for finding in findings)
@@ -85,6 +85,17 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         forward_only=all(forward_only),
         notes=(*notes, *_limits(runs, steps)),
     )
+
+
+def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Finding]:
+    """Without test data that are scaled as b's training data are: that was said of these."""
+    scales = [float(finding.numbers["scale"]) for finding in data if finding.kind == "data-scale"]
+    return [
+        finding
+        for finding in findings
+        if finding.kind != "eval-data"
+        or not any(abs(float(finding.numbers["scale"]) - scale) <= 0.02 * abs(scale) for scale in scales)
+    ]
 
 
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:

@@ -71,12 +71,12 @@ def _classes(labels: Array) -> Array:
     values = labels.reshape(len(labels), -1).astype(np.float64)
     if values.shape[1] > 1 and np.all((values == 0) | (values == 1)) and np.all(values.sum(1) == 1):
         return values.argmax(1).astype(np.float64)
-    return values.squeeze(-1) if values.shape[1] == 1 else values
+    return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
 
 
 def _one_hot(labels: Array, width: int) -> Array:
     classes = _classes(labels)
-    return classes if classes.ndim > 1 else np.eye(width)[classes.astype(int)]
+    return np.asarray(classes if classes.ndim > 1 else np.eye(width)[classes.astype(int)])
 
 
 def _argmax(p: Array, t: Array) -> float:

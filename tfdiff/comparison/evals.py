@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tfdiff.comparison.cut_block import CutBlock
 from tfdiff.comparison.eval_metrics import metric_finding
 from tfdiff.comparison.eval_pairing import evaluations, pair_evaluations
-from tfdiff.comparison.findings import Finding
+from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.forward import located_finding
 from tfdiff.comparison.graph import PARAMETERS, StepGraph
 from tfdiff.comparison.localize import locate
@@ -24,7 +24,7 @@ from tfdiff.comparison.tolerance import step_tolerances
 from tfdiff.model import Cell, Divergence, Row
 
 if TYPE_CHECKING:
-    from tfdiff.comparison.eval_pairing import EvalPair, Evaluation
+    from tfdiff.comparison.eval_pairing import EvalPair
     from tfdiff.comparison.localize import Located
     from tfdiff.comparison.runs import Runs
     from tfdiff.comparison.steps import StepsResult
@@ -79,7 +79,7 @@ def judge_evals(runs: Runs, steps: StepsResult) -> EvalsResult:
             carried, noisy = carried + (drift is None), noisy + (drift is not None)
             continue
         result.compared += 1
-        step = max(pair.a.info.after - 1, 0)
+        step = step_of(pair)
         cells.setdefault((judged.place[0].site.id, judged.place[1].site.id), {})[step] = judged
         finding = judged.finding
         if finding is not None:
@@ -135,35 +135,43 @@ def _reads(block: Block) -> dict[int, Observation]:
     return found
 
 
+def step_of(pair: EvalPair) -> int:
+    """The last training step before the passes; passes before training count as step 0's."""
+    return max(pair.a.info.after - 1, 0)
+
+
 def _judge(runs: Runs, pair: EvalPair, drift: float) -> Judged | None:
     """Compare the inputs, then the outputs, then the numbers; None where both drew random numbers."""
     if pair.scale is not None:
         return _scaled(runs, pair)
-    blocks = _blocks(pair)
     last: Judged | None = None
     for i, j in _roots(pair):
-        graphs = StepGraph(blocks[0], None, i), StepGraph(blocks[1], None, j)
-        if i in graphs[0].noise and j in graphs[1].noise:
-            return None
-        view = StepView(max(pair.a.info.after - 1, 0), *graphs, step_tolerances(*graphs, drift))
-        place = pair.a.block.observations[i], pair.b.block.observations[j]
-        found = locate(runs, view, i, j)
-        if found is not None and _goes_on(found, pair):
-            found = None
-        if found is not None and (found.a is not None or found.b is not None):
-            finding = _moved(located_finding(runs, view, found, (i, j)), pair)
-            return Judged(finding, "introduced", finding.divergence.error, finding.divergence.tolerance, place)
-        late = _later_rows(runs, pair, i, j, view)
-        if late is not None:
-            return Judged(late, "introduced", late.divergence.error, late.divergence.tolerance, place)
-        last = Judged(None, "equal", 0.0, view.tolerances.forward, place)
-    if last is None:
-        return None
-    finding = metric_finding(runs, pair)
-    if finding is None:
+        last = _judge_output(runs, pair, drift, i, j)
+        if last is None or last.finding is not None:
+            return last
+    metric = None if last is None else metric_finding(runs, pair)
+    if last is None or metric is None:
         return last
-    divergence = finding.divergence
-    return Judged(finding, "introduced", divergence.error, divergence.tolerance, last.place)
+    return Judged(metric, "introduced", metric.divergence.error, metric.divergence.tolerance, last.place)
+
+
+def _judge_output(runs: Runs, pair: EvalPair, drift: float, i: int, j: int) -> Judged | None:
+    """Compare one output: where the first batches part, else whether all rows agree."""
+    blocks = _blocks(pair)
+    graphs = StepGraph(blocks[0], None, i), StepGraph(blocks[1], None, j)
+    if i in graphs[0].noise and j in graphs[1].noise:
+        return None
+    view = StepView(step_of(pair), *graphs, step_tolerances(*graphs, drift))
+    place = pair.a.block.observations[i], pair.b.block.observations[j]
+    found = locate(runs, view, i, j)
+    finding: Finding | None = None
+    if found is not None and (found.a is not None or found.b is not None) and not _goes_on(found, pair):
+        finding = _moved(located_finding(runs, view, found, (i, j)), pair)
+    else:
+        finding = _later_rows(runs, pair, i, j, view)
+    if finding is None:
+        return Judged(None, "equal", 0.0, view.tolerances.forward, place)
+    return Judged(finding, "introduced", finding.divergence.error, finding.divergence.tolerance, place)
 
 
 def _goes_on(found: Located, pair: EvalPair) -> bool:
@@ -213,7 +221,7 @@ def _later_rows(runs: Runs, pair: EvalPair, i: int, j: int, view: StepView) -> F
     if turned is None or not rows:
         return None
     error, tolerance = relative_error(x[:rows], turned), 3 * view.tolerances.forward
-    if error <= tolerance or relative_error(x[: len(x[:rows])], turned) <= tolerance:
+    if error <= tolerance:
         return None
     if not _root_equal(runs, view, i, j):
         return None  # one side goes on from what the other returns: their columns cannot be compared
@@ -228,7 +236,7 @@ def _later_rows(runs: Runs, pair: EvalPair, i: int, j: int, view: StepView) -> F
         a_index=i,
         b_index=j,
     )
-    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=_pairing(pair, view), kind="later-rows")
+    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=_pairing(pair), kind="later-rows")
 
 
 def _root_equal(runs: Runs, view: StepView, i: int, j: int) -> bool:
@@ -236,11 +244,8 @@ def _root_equal(runs: Runs, view: StepView, i: int, j: int) -> bool:
     return any(match.b == j for match in matching.from_a.get(i, ()))
 
 
-def _pairing(pair: EvalPair, view: StepView | None):  # type: ignore[no-untyped-def]
-    from tfdiff.comparison.findings import StepPairing
-
-    step = max(pair.a.info.after - 1, 0) if view is None else view.step
-    return StepPairing(step, pair.a.block, pair.b.block, (), {}, {})
+def _pairing(pair: EvalPair) -> StepPairing:
+    return StepPairing(step_of(pair), pair.a.block, pair.b.block, (), {}, {})
 
 
 def _scaled(runs: Runs, pair: EvalPair) -> Judged:
@@ -249,7 +254,7 @@ def _scaled(runs: Runs, pair: EvalPair) -> Judged:
     scale, offset = pair.scale
     first, second = pair.a.features[0], pair.b.features[0]
     divergence = Divergence(
-        max(pair.a.info.after - 1, 0),
+        step_of(pair),
         "eval",
         place_of(first),
         place_of(second),
@@ -264,7 +269,7 @@ def _scaled(runs: Runs, pair: EvalPair) -> Judged:
         runs.a,
         runs.b,
         runs.pairs,
-        pairing=_pairing(pair, None),
+        pairing=_pairing(pair),
         kind="eval-data",
         numbers={"scale": scale, "offset": offset},
     )
@@ -281,6 +286,3 @@ def _row(runs: Runs, by_step: dict[int, Judged]) -> Row:
     )
     a, b = (seen.site for seen in one.place)
     return Row("eval", a, b, a.name, b.name, "value", cells)
-
-
-__all__ = ["EvalsResult", "Evaluation", "judge_evals"]

@@ -80,7 +80,9 @@ def _joined(arrays: list[Array]) -> Array:
 def shortened(records: list[Record], rows: int) -> tuple[list[Record], int]:
     """The records of a batch, of a large one only what belongs to its first rows; and how many rows these are."""
     # the trace has the weights already: a sketch says whether they are the same
-    records = [replace(r, keep=False) if r.site.variable is not None and r.value.nbytes > _SMALL else r for r in records]
+    records = [
+        replace(r, keep=False) if r.site.variable is not None and r.value.nbytes > _SMALL else r for r in records
+    ]
     total = sum(record.value.nbytes for record in records if record.keep)
     if total <= _FIRST_BYTES or rows <= _FEWEST_ROWS:
         return records, rows

@@ -26,7 +26,10 @@ class Calls:
     def before(self, name: str) -> None:
         """A compiled function is about to run."""
         trains = self.recording.programs.trains(name)
-        self.recording.training_call = trains or bool(self.recording.tapes)
+        forward = self.recording.share.forward_only
+        self.recording.training_call = trains or bool(self.recording.tapes) or forward
+        if forward and self.recording.programs.reads(name):
+            self.recording.start()
         if trains:
             self.recording.start()
             if self.recording.builder.updated:

@@ -96,6 +96,8 @@ class Collector:
         self._index: dict[Token, int] = {}
         self._arrays: dict[Token, Array | None] = {}
         self._through: dict[Token, tuple[int, ...]] = {}
+        self.feeds: list[int] = []
+        """Pairs: the index of an input and its number among the arrays that were made on its line."""
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -120,6 +122,8 @@ class Collector:
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
+            if kind == "input" and "feed" in event.attrs:
+                self.feeds += [self._index[token], int(event.attrs["feed"])]
 
     def _inputs(self, event: OpEvent) -> tuple[int, ...]:
         found: list[int] = []

@@ -56,6 +56,10 @@ class Eager:
         if op_type == "ResourceGather":
             tokens[0] = self._read_before_gather(inputs[0], code)
         own = self._replace(op_type, code, outputs, attrs)
+        if op_type == READ_OP and not self.recording.started and self.recording.share.starts_at(code.called):
+            self.recording.start()  # nothing trains: the start is made equal when the first forward pass begins
+            value = self._value_of(inputs[0])
+            outputs[0] = outputs[0] if value is None else value
         event = OpEvent(
             op_type,
             code,

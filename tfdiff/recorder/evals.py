@@ -17,13 +17,13 @@ from tfdiff.recorder.batches import STATISTICS, Column, shortened
 from tfdiff.recorder.collect import Collector, SiteTable, StepRecords
 from tfdiff.recorder.strays import Finder, ForwardPass, shape_of, size_of, value_of
 from tfdiff.recorder.stream import Code, EvalBegin, EvalEnd, OpEvent, Token, to_array
-from tfdiff.trace.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tfdiff.model import Role
     from tfdiff.recorder.variables import Variables
+    from tfdiff.trace.records import Record
 
     Key = tuple[Any, ...]
 
@@ -116,7 +116,11 @@ class EvalBuilder:
 
     def begin(self, event: EvalBegin, after: int) -> None:
         """A pass begins; `after` steps were trained before."""
-        for key in [key for key in self._open if not event.stack or key[: len(_scope_key(event, after))] != _scope_key(event, after)]:
+        for key in [
+            key
+            for key in self._open
+            if not event.stack or key[: len(_scope_key(event, after))] != _scope_key(event, after)
+        ]:
             self._emit(self._open.pop(key).finished())
         self._scope = (event, after)
         self.ops = []
@@ -142,7 +146,9 @@ class EvalBuilder:
             rows = [t for t in known if (shape_of(self.makers[t], t) or (0,))[0] == found.rows > 0]
             found.outputs = rows or found.outputs or known
             found.scalars = list(
-                dict.fromkeys([*found.scalars, *(t for t in known if size_of(self.makers[t], t) == 1 and t not in rows)])
+                dict.fromkeys(
+                    [*found.scalars, *(t for t in known if size_of(self.makers[t], t) == 1 and t not in rows)]
+                )
             )
             if found.ops and any(finder.dependent(token) for token in known):
                 self._take(_scope_key(begin, after), begin.kind, begin.code, after, found)
@@ -186,14 +192,14 @@ class EvalBuilder:
             known = self._open[(*key, len(found.outputs), len(found.inputs))] = _Pass(kind, code, after)
             self._first(known, found)
         elif self.forwards is not None and self._wants_forward():
-            self._keep_forward(self._collected(found)[1], found)
+            self._keep_forward(self._collected(found)[0])
         self._columns(known, found)
         known.batches += 1
         known.rows += found.rows
 
     def _first(self, known: _Pass, found: ForwardPass) -> None:
         collector, records = self._collected(found)
-        self._keep_forward(records, found)
+        self._keep_forward(collector)
         known.outputs = tuple(i for t in found.outputs if (i := collector.position(t)) >= 0)
         known.records, known.batch_rows = shortened(records, found.rows)
         for part, tokens in (("input", found.inputs), ("output", found.outputs), ("number", found.scalars)):
@@ -236,11 +242,12 @@ class EvalBuilder:
             and self._held < _FORWARD_BYTES
         )
 
-    def _keep_forward(self, records: list[Record], found: ForwardPass) -> None:
+    def _keep_forward(self, collector: Collector) -> None:
         if self.forwards is None or not self._wants_forward():
             return
-        self._held += sum(record.value.nbytes for record in records)
-        self.forwards.append(StepRecords(StepInfo(-1, applied=False, forward_only=True), list(records)))
+        self._held += sum(record.value.nbytes for record in collector.records)
+        info = StepInfo(-1, applied=False, forward_only=True, feeds=tuple(collector.feeds))
+        self.forwards.append(StepRecords(info, list(collector.records)))
 
 
 def _scope_key(event: EvalBegin, after: int) -> Key:

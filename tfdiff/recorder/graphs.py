@@ -205,6 +205,17 @@ class Programs:
                     return True
         return False
 
+    def reads(self, function: str, _seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the function, or one it calls, reads a variable."""
+        known = self._functions.get(function)
+        if known is None or function in _seen:
+            return False
+        return any(
+            (isinstance(item, GraphOp) and item.type == READ_OP)
+            or (isinstance(item, GraphCall) and any(self.reads(n, _seen | {function}) for n in callees(item)))
+            for item in known.program.items
+        )
+
     def replay(
         self, function: Function, arguments: Sequence[Token], values: Values, sink: Callable[[Event], None]
     ) -> list[Token]:

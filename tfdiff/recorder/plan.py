@@ -48,6 +48,8 @@ def make_plan(reference: Trace, scout: Trace, share: Collection[str]) -> Planned
         _plan_batches(planned, reference, scout)
     if "noise" in share:
         _plan_noise(planned, reference, scout)
+    if scout.step(0).info.forward_only and reference.step(0).info.forward_only:
+        _plan_passes(planned.plan, scout)
     for part in ("weights", "batches", "noise"):
         if part not in share:
             planned.not_shared.append((part, "switched off by --share"))
@@ -162,6 +164,22 @@ def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
         if rules is not None and all(rule is not None for rule in rules):
             return rules
     return match_parts(a_parts[0], b_parts[0], same_rows=False)
+
+
+def _plan_passes(plan: Plan, scout: Trace) -> None:
+    """Where nothing trains: which array of the run feeds which forward pass."""
+    plan.forward_only = True
+    reads = (o.site.called for o in scout.step(0).observations if o.site.role == "weight")
+    plan.first_read = next(reads, None)
+    for k in range(scout.steps):
+        block = scout.step(k)
+        numbers = dict(zip(block.info.feeds[::2], block.info.feeds[1::2], strict=False))
+        for seen in block.observations:
+            key = feed_key(seen) if seen.site.role == "input" else ()
+            rule = plan.feeds.get(key)
+            if rule is not None and seen.index in numbers:
+                op, made, _, taped, output = key
+                plan.passes.setdefault((op, made, numbers[seen.index], taped, output), []).append((k, rule))
 
 
 def noise_key(observation: Observation) -> NoiseKey:

@@ -152,8 +152,10 @@ class StepBuilder:
         event.inputs = [self.resolve(token) for token in event.inputs]
         event.after = {self.resolve(handle): value for handle, value in event.after.items()}
         (self.evals.ops if self.evals.inside else self.segment).append(event)
-        dependent = event.type not in NEXT_OPS and event.type not in VALUELESS and any(
-            token in self._dependent or self._variables.is_trainable(token) for token in event.inputs
+        dependent = (
+            event.type not in NEXT_OPS
+            and event.type not in VALUELESS
+            and any(token in self._dependent or self._variables.is_trainable(token) for token in event.inputs)
         )
         for token in event.outputs:
             self._makers[token] = event
@@ -386,14 +388,14 @@ class StepBuilder:
         return [op for op in ops if id(op) in wanted]
 
     def _of_own_pass(self, op: OpEvent, ops: list[OpEvent]) -> bool:
-        """Whether what is assigned comes from a forward pass of its own (a counter of an evaluation behind the step)."""
+        """Whether what is assigned comes from a forward pass of its own: an evaluation's counter behind the step."""
         if not any(t in self._data and t in self._dependent for t in op.operands):
             return False
         feeding = self._ancestors(op.operands, ops)
         known = {token for source in feeding for token in source.outputs}
-        return any(source.type == READ_OP and self._variables.is_trainable(source.inputs[0]) for source in feeding) and all(
-            token in known or token not in self._dependent for source in feeding for token in source.inputs
-        )
+        reads = any(source.type == READ_OP and self._variables.is_trainable(source.inputs[0]) for source in feeding)
+        used = {token for source in feeding for token in source.inputs if token in self._dependent}
+        return reads and used <= known
 
     def _ancestors(self, targets: Iterable[Token], ops: list[OpEvent]) -> list[OpEvent]:
         """The ops among `ops` that the target tensors were computed from, in order of execution."""

@@ -115,8 +115,8 @@ class EvalBegin:
     """evaluate, predict, run: what the program called."""
     code: Code
     stack: tuple[str, ...] = ()
-    """The user's lines that lead here: where given, calls from the same lines one after the other are the batches of one
-    pass (`test_on_batch` or `Session.run` in a loop). Empty: a pass of its own."""
+    """The user's lines that lead here: where given, calls from the same lines one after the other are the batches of
+    one pass (`test_on_batch` or `Session.run` in a loop). Empty: a pass of its own."""
 
 
 @dataclass(slots=True)

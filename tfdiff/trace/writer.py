@@ -77,9 +77,7 @@ class TraceWriter:
         """One complete evaluation or prediction pass, in order."""
         self.packed("evals", pack(records), [record.site for record in records], info)
 
-    def packed(
-        self, tree: str, packed: Packed, sites: Iterable[Site], info: StepInfo | EvalInfo | None = None
-    ) -> None:
+    def packed(self, tree: str, packed: Packed, sites: Iterable[Site], info: StepInfo | EvalInfo | None = None) -> None:
         """A block of `tree` that is packed already, and the sites it needs; `info` for a step or a pass."""
         document = {"kind": tree} if info is None else {"kind": tree, "info": info}
         self._blocks(sites, [(tree, document, packed)])
