@@ -68,9 +68,9 @@ def _fits(found: float, value: float, rows: int, kind: str) -> bool:
 
 def _classes(labels: Array) -> Array:
     """One-hot rows as class numbers."""
-    values = labels.reshape(len(labels), -1).astype(np.float64)
+    values: Array = labels.reshape(len(labels), -1).astype(np.float64)
     if values.shape[1] > 1 and np.all((values == 0) | (values == 1)) and np.all(values.sum(1) == 1):
-        return values.argmax(1).astype(np.float64)
+        return np.asarray(values.argmax(1), np.float64)
     return np.asarray(values[:, 0] if values.shape[1] == 1 else values)
 
 
