@@ -143,6 +143,37 @@ class StepInfo:
     """One per apply call: {"name", "class", "learning_rate", "iterations", "config", "source", "called"}."""
     applied: bool = True
     """False where the gradients of this step only reached an accumulator."""
+    forward_only: bool = False
+    """Whether this is a forward pass of a run that never trains."""
+    feeds: tuple[int, ...] = ()
+    """Of such a pass: pairs of the index of an input and of its number among the arrays made on its line."""
+
+
+@dataclass(frozen=True)
+class EvalInfo:
+    """What is known of an evaluation or prediction pass besides its tensors.
+
+    Its block holds the forward pass of its first batch (phase forward), and behind it, in phase eval, columns over all
+    its batches: inputs, outputs, and single numbers (one per batch) in which the batches ended. `Observation.of` leads
+    from a column to its tensor in the first batch.
+    """
+
+    index: int
+    kind: str
+    """evaluate, predict ... as the program called it; forward: found by its dataflow; run: a TF1 session."""
+    after: int
+    """Training steps before it."""
+    batches: int
+    rows: int
+    """Of all batches; 0 where the batch was not recognized."""
+    batch_rows: int
+    """Rows recorded of the first batch; fewer than it had where it was large."""
+    outputs: tuple[int, ...] = ()
+    """Observations of the first batch that are its results."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What it returned, by name."""
+    source: str | None = None
+    called: str | None = None
 
 
 @dataclass(frozen=True)
@@ -287,6 +318,10 @@ class Result:
     not_recorded: tuple[dict[str, str], ...] = ()
     tolerance_source: str = "analytic"
     horizon: int | None = None
+    evaluations: dict[str, int] = field(default_factory=dict)
+    """{"a": 4, "b": 3, "compared": 2}: evaluation and prediction passes."""
+    forward_only: bool = False
+    """Whether nothing trains: the steps are forward passes."""
     notes: tuple[str, ...] = ()
     """Harmless differences and what could not be decided, one sentence each."""
 

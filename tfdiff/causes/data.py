@@ -87,13 +87,13 @@ def scale(scene: Scene) -> Proposal | None:
         return None
     before, after, factor, offset = proof
     where = at(scene.finding.divergence.b)
-    rounded, zero = _nice(factor), abs(offset) < 1e-6 * max(abs(factor), 1.0)
+    rounded, zero = nice(factor), abs(offset) < 1e-6 * max(abs(factor), 1.0)
     said = f"{rounded} * A's" if zero else f"{rounded} * A's {'+' if offset > 0 else '-'} {number(abs(offset))}"
     return Proposal(
         before,
         after,
         f"B's input values are {said}: the two scale their data differently",
-        f"{_inverse(factor, offset, zero=zero)}{where}",
+        f"{undo_scale(factor, offset, zero=zero)}{where}",
         {"a": 1.0, "b": float(f"{factor:.6g}"), "offset": 0.0 if zero else float(f"{offset:.6g}")},
         fitted=1 if zero else 2,
         noise=1e-3,
@@ -109,14 +109,15 @@ def _keras_fit(scene: Scene) -> bool:
     return place is not None and ".fit(" in f".{place.site}("
 
 
-def _nice(factor: float) -> str:
+def nice(factor: float) -> str:
     """`1/255` where it is one over a whole number."""
     inverse = 1.0 / factor
     whole = abs(factor) < 1.0 and same(inverse, round(inverse), 1e-4)
     return f"1/{round(inverse)}" if whole else number(factor)
 
 
-def _inverse(factor: float, offset: float, *, zero: bool) -> str:
+def undo_scale(factor: float, offset: float, *, zero: bool) -> str:
+    """What undoes a scale, in words."""
     if zero:
         whole = same(factor, round(factor), 1e-4) and abs(factor) > 1.0
         return f"divide the inputs by {round(factor)}" if whole else f"multiply the inputs by {number(1.0 / factor)}"

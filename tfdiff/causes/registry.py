@@ -6,6 +6,7 @@ from tfdiff.causes import (
     architecture,
     data,
     dropout,
+    evaluation,
     gradients,
     init,
     layers,
@@ -50,6 +51,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("state-norm-momentum",), ("state",), state.momentum),
     Hypothesis(("state-norm-variance",), ("state",), state.unbiased_variance),
     Hypothesis(("state-updates-not-run",), ("state",), state.updates_not_run),
+    Hypothesis(("eval-data",), ("eval",), evaluation.eval_data),
+    Hypothesis(("eval-mode",), ("eval",), evaluation.eval_mode),
+    Hypothesis(("eval-metric",), ("eval",), evaluation.eval_metric),
 )
 
 OVERRULED: dict[str, frozenset[str]] = {

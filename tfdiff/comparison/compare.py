@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
 from tfdiff.comparison.rows import build_rows
@@ -38,11 +39,20 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
             raise IncomparableError(
                 f"{trace.path.name}: expected at least one complete step, found none; record it again with more steps"
             )
+    forward_only = [trace.step(0).info.forward_only for trace in (a, b)]
+    if forward_only[0] != forward_only[1]:
+        trains, predicts = (b, a) if forward_only[0] else (a, b)
+        raise IncomparableError(
+            f"expected two programs that train or two that only predict, found that {trains.path.name} trains and "
+            f"{predicts.path.name} never does"
+        )
     runs = pair_runs(a, b)
     steps = judge_steps(runs)
     notes: list[str] = []
     equal_start = steps.start_error <= START_LIMIT
-    findings = steps.findings if equal_start else []
+    # where nothing trains the passes are the steps
+    judged = equal_start and not all(forward_only)
+    evals = judge_evals(runs, steps) if judged else EvalsResult(a=a.evals, b=b.evals)
     if not equal_start:
         notes.append(
             f"the weights differ before step 0 (relative error {steps.start_error:.2g}): the steps were not judged; "
@@ -50,7 +60,8 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         )
     data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
-    notes += data_notes
+    findings = [*steps.findings, *_not_of_training(evals.findings, data)] if equal_start else []
+    notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(finding.divergence for finding in findings)
     return Result(
@@ -66,12 +77,25 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         divergences=divergences,
         own=tuple(finding.divergence for finding in own),
         causes=tuple(causes),
-        rows=build_rows(runs, steps),
+        rows=(*build_rows(runs, steps), *evals.rows),
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
+        evaluations=evals.counts,
+        forward_only=all(forward_only),
         notes=(*notes, *_limits(runs, steps)),
     )
+
+
+def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Finding]:
+    """Without test data that are scaled as b's training data are: that was said of these."""
+    scales = [float(finding.numbers["scale"]) for finding in data if finding.kind == "data-scale"]
+    return [
+        finding
+        for finding in findings
+        if finding.kind != "eval-data"
+        or not any(abs(float(finding.numbers["scale"]) - scale) <= 0.02 * abs(scale) for scale in scales)
+    ]
 
 
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:

@@ -58,7 +58,9 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     """
     error = loss_error(view)
     found = None
-    if error > view.tolerances.loss and view.a.loss is not None and view.b.loss is not None:
+    trained = view.a.target is not None or view.b.target is not None
+    limit = view.tolerances.loss if trained else view.tolerances.forward
+    if error > limit and view.a.loss is not None and view.b.loss is not None:
         found = _at_roots(runs, view, (view.a.loss, view.b.loss))
     for roots in _near_roots(runs, view) if near else ():
         # What lies in front of the place found so far came first; what lies behind it is carried.
@@ -70,7 +72,7 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
             break
     if found is None:
         return ForwardResult(error, ())
-    main = _finding(runs, view, found.located, found.roots)
+    main = located_finding(runs, view, found.located, found.roots)
     extra = penalty_finding(runs, view, found.located.matching) if main.divergence.phase == "forward" else None
     return ForwardResult(error, (main, extra) if extra else (main,), found.located)
 
@@ -203,7 +205,8 @@ def _error(view: StepView, located: Located, phase: str) -> float:
     return observation_error(view.a.block, a, view.b.block, b)
 
 
-def _finding(runs: Runs, view: StepView, located: Located, roots: tuple[int, int]) -> Finding:
+def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[int, int]) -> Finding:
+    """The divergence at a place that was found on the way to two tensors, with everything around it."""
     a = located.a if located.a is not None else roots[0]
     b = located.b if located.b is not None else roots[1]
     places = [place_of(graph.observations[index]) for graph, index in ((view.a, a), (view.b, b))]

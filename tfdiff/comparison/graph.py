@@ -157,7 +157,7 @@ class StepGraph:
         """Ops of the loss: behind the labels, penalties on the weights, and what the same line or call computes
         before.
         """
-        if not self.members:
+        if not self.members or self.target is None:
             return frozenset()
         core = self._flow(lambda seen: seen.index in self.labels, lambda _, fed: fed) or self._unlabelled_loss()
         lines = {self._line(self.observations[index].site) for index in core if self.operands(index)}

@@ -67,7 +67,7 @@ def judge_steps(runs: Runs) -> StepsResult:
             result.ended, result.parted = step - 1, step
             result.tolerances.append(result.tolerances[-1])
             continue
-        drift = _drift(runs, step, history.noise)
+        drift = drift_before(runs, step, history.noise)
         if step == 0:
             result.start_error = drift
         elif drift > DRIFT_LIMIT:
@@ -131,7 +131,7 @@ def _suspicious(view: StepView, found: list[Gradient]) -> bool:
     return any(g.missing or (not g.noise and g.error > view.tolerances.gradient) for g in found)
 
 
-def _drift(runs: Runs, step: int, noise: set[int]) -> float:
+def drift_before(runs: Runs, step: int, noise: set[int]) -> float:
     """Largest relative difference among the paired weights before a step."""
     worst = 0.0
     for pair in runs.weights:

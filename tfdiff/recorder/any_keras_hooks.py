@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     Make = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-PASSES = ("evaluate", "predict", "test_on_batch", "predict_on_batch")
-"""Methods of a model that train nothing; `fit` validates through the first."""
 _NO_XLA = "XLA cannot carry the taps of a recording"
 _ONE_STEP = "each step is recorded by itself; 1 while recording"
 
@@ -104,22 +102,6 @@ def declared(recording: Recording, kind: str) -> Make:
         return add
 
     return make_add
-
-
-def evaluating(recording: Recording) -> Make:
-    """Wraps `evaluate`, `predict` and their like: their batches and draws are never those of a training step."""
-
-    def make_pass(original: Callable[..., Any]) -> Callable[..., Any]:
-        def evaluate(self: Any, *args: Any, **kwargs: Any) -> Any:
-            recording.evaluating += 1
-            try:
-                return original(self, *args, **kwargs)
-            finally:
-                recording.evaluating -= 1
-
-        return evaluate
-
-    return make_pass
 
 
 def compiling(recording: Recording, one_step: Callable[[Any], bool]) -> Make:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.stream import OpEvent, Token
+from tfdiff.recorder.stream import Event, OpEvent, Token
 from tfdiff.recorder.tensors import is_numeric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tfdiff.recorder.eager import Eager
     from tfdiff.recorder.recording import Recording
@@ -26,7 +26,10 @@ class Calls:
     def before(self, name: str) -> None:
         """A compiled function is about to run."""
         trains = self.recording.programs.trains(name)
-        self.recording.training_call = trains or bool(self.recording.tapes)
+        forward = self.recording.share.forward_only
+        self.recording.training_call = trains or bool(self.recording.tapes) or forward
+        if forward and self.recording.programs.reads(name):
+            self.recording.start()
         if trains:
             self.recording.start()
             if self.recording.builder.updated:
@@ -48,9 +51,8 @@ class Calls:
         trains, self.recording.training_call = self.recording.programs.trains(name), False
         self.recording.close_call()
         self._eager.leaves(arguments, self.recording.context.code(self.recording.frames.here()))
-        outputs = self.recording.programs.replay(
-            function, [t._id for t in arguments], values, self.recording.builder.add
-        )
+        sink = self.recording.builder.add if trains or self.recording.tapes else self._outside()
+        outputs = self.recording.programs.replay(function, [t._id for t in arguments], values, sink)
         for tensor, token in zip(results, outputs, strict=False):
             self._result(tensor, token)
         if trains:
@@ -58,6 +60,19 @@ class Calls:
             if self.recording.builder.applied:
                 self.recording.builder.finish()
             self.recording.check_stop()
+        else:
+            self.recording.builder.flush_eval()
+
+    def _outside(self) -> Callable[[Event], None]:
+        """Take events of a function that trains nothing, called outside every tape: perhaps an evaluation."""
+        stack = self.recording.frames.stack()
+
+        def add(event: Event) -> None:
+            if isinstance(event, OpEvent):
+                event.taped, event.stack = False, stack
+            self.recording.builder.add(event)
+
+        return add
 
     def _result(self, tensor: Any, token: Token) -> None:
         """What a function returned is what an op in it made; where no tap saw that one, its value is seen here."""

@@ -52,7 +52,8 @@ class StepRecords:
 class SiteTable:
     """Gives equal places in different steps the same `Site`."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         self._sites: dict[Any, Site] = {}
         self._counts: Counter[Any] = Counter()
 
@@ -70,7 +71,7 @@ class SiteTable:
         site = self._sites.get(full)
         if site is None:
             site = Site(
-                len(self._sites),
+                self._first + len(self._sites),
                 role,
                 phase,
                 op,
@@ -95,6 +96,8 @@ class Collector:
         self._index: dict[Token, int] = {}
         self._arrays: dict[Token, Array | None] = {}
         self._through: dict[Token, tuple[int, ...]] = {}
+        self.feeds: list[int] = []
+        """Pairs: the index of an input and its number among the arrays that were made on its line."""
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -121,6 +124,8 @@ class Collector:
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
+            if kind == "input" and "feed" in event.attrs:
+                self.feeds += [self._index[token], int(event.attrs["feed"])]
 
     def _inputs(self, event: OpEvent) -> tuple[int, ...]:
         found: list[int] = []
@@ -171,6 +176,10 @@ class Collector:
         """The variable's value right after, made an array once."""
         array = event.after[handle] = to_array(event.after[handle])
         return array
+
+    def position(self, token: Token) -> int:
+        """Where the tensor stands among the records, -1 where it has none."""
+        return self._index.get(token, UNKNOWN)
 
     def _value(self, token: Token) -> Array | None:
         """The tensor on the host; the same array for every role it plays, so that it is written once."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.recorder import attributes
 from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.recording import safe
+from tfdiff.recorder.share import OUTSIDE
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     NEXT_OPS,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tfdiff.recorder.recording import Recording
+    from tfdiff.recorder.share import NoiseKey
 
 
 _NO_STEP = -1
@@ -58,6 +60,10 @@ class Eager:
         if op_type == "ResourceGather":
             tokens[0] = self._read_before_gather(inputs[0], code)
         own = self._replace(op_type, code, outputs, attrs)
+        if op_type == READ_OP and not self.recording.started and self.recording.share.starts_at(code.called):
+            self.recording.start()  # nothing trains: the start is made equal when the first forward pass begins
+            value = self._value_of(inputs[0])
+            outputs[0] = outputs[0] if value is None else value
         event = OpEvent(
             op_type,
             code,
@@ -71,6 +77,10 @@ class Eager:
         if op_type in NEXT_OPS:
             event.attrs["feed"] = self._occurrence(op_type, code.called)
             event.attrs["taped"] = bool(self.recording.tapes)
+        if op_type in RANDOM_OPS and not self.recording.tapes:
+            event.attrs["taped"] = False
+        if op_type == READ_OP and not self.recording.tapes:
+            event.stack = self.recording.frames.stack()
         if is_update(op_type):
             event.after = {t._id: self._value_of(t) for t in inputs if is_handle(t)}
         self.recording.mark_boundary(event, call)
@@ -127,7 +137,7 @@ class Eager:
             if not is_numeric(tensor):
                 continue
             if op_type in RANDOM_OPS:
-                value = self.recording.share.noise((op_type, code.layer, code.called, code.api), tensor.numpy())
+                value = self.recording.share.noise(self._noise_key(op_type, code), tensor.numpy())
             else:
                 key = (op_type, code.called, feed, bool(self.recording.tapes), index)
                 fixed, step = attributes.fixed_rows(attrs, index), self.recording.builder.begun
@@ -144,6 +154,10 @@ class Eager:
         if self.recording.evaluating:
             return _NO_STEP
         return self.recording.builder.occurrence((*place, bool(self.recording.tapes)))
+
+    def _noise_key(self, op_type: str, code: Code) -> NoiseKey:
+        key: NoiseKey = (op_type, code.layer, code.called, code.api)
+        return key if self.recording.tapes else (*key, OUTSIDE)
 
     @safe
     def array(self, value: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], Callable[[Any], None]]:

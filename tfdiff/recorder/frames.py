@@ -71,6 +71,16 @@ class Frames:
                 return self._place(frame.filename, frame.lineno)
         return None
 
+    def stack(self) -> tuple[str, ...]:
+        """The user's lines that are running now, outermost first."""
+        lines = []
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if _kind(frame.f_code.co_filename) == "user":
+                lines.append(self._place(frame.f_code.co_filename, frame.f_lineno))
+            frame = frame.f_back
+        return tuple(reversed(lines))
+
     def _through_autograph(self, frame: FrameType, above: list[FrameType]) -> Call:
         from tensorflow.python.util import tf_stack
 

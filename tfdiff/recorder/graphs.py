@@ -52,6 +52,7 @@ class GraphOp:
     attrs: dict[str, Any] = field(default_factory=dict)
     boundary: bool = False
     own_tags: list[int | None] | None = None
+    result: bool = False
     after_tags: dict[Token, int | None] = field(default_factory=dict)
     """Tap of the value right after, of each variable that the op writes."""
 
@@ -204,6 +205,17 @@ class Programs:
                     return True
         return False
 
+    def reads(self, function: str, _seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the function, or one it calls, reads a variable."""
+        known = self._functions.get(function)
+        if known is None or function in _seen:
+            return False
+        return any(
+            (isinstance(item, GraphOp) and item.type == READ_OP)
+            or (isinstance(item, GraphCall) and any(self.reads(n, _seen | {function}) for n in callees(item)))
+            for item in known.program.items
+        )
+
     def replay(
         self, function: Function, arguments: Sequence[Token], values: Values, sink: Callable[[Event], None]
     ) -> list[Token]:
@@ -339,6 +351,7 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
         True,
         own,
         after,
+        item.result,
     )
     names.update(zip(item.outputs, outputs, strict=True))
     sink(event)

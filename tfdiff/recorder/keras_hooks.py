@@ -6,16 +6,15 @@ import gc
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.any_keras_hooks import (
-    PASSES,
     compiling,
     creation,
     creation_by_new,
     declared,
-    evaluating,
     fitting,
     layer_call,
     loss_call,
 )
+from tfdiff.recorder.evaluation import hook_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,8 +119,7 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
 
     patches.wrap(Trainer, "compile", compiling(recording, _one_step))
     patches.wrap(TensorFlowTrainer, "fit", fitting(recording, _one_step))
-    for name in PASSES:
-        patches.wrap(TensorFlowTrainer, name, evaluating(recording))
+    hook_evaluation(recording, patches, TensorFlowTrainer)
 
 
 def _one_step(model: Any) -> bool:

@@ -208,7 +208,7 @@ class _Session:
         elif seen:
             found = f"none was seen ({seen})"
         else:
-            found = "it ended without one (no gradient of a variable was asked for)"
+            found = "it ended without one (no gradient of a variable was asked for, no network was run on a batch)"
         return NoStepsError(f"expected {self._options.script} to run a training step, {found}; no trace was written")
 
     def tell(self) -> None:

@@ -27,6 +27,12 @@ def settings_of(optimizer: Any) -> list[Any]:
     return [variable for variable in [*known, *own] if hasattr(variable, "handle")]
 
 
+def variables_of(optimizer: Any) -> list[Any]:
+    """Slots and settings of an optimizer: a property in Keras 3, a method elsewhere."""
+    found = getattr(optimizer, "variables", [])
+    return list(found() if callable(found) else found)
+
+
 def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
     """Learning rate and iteration count about to be used, as tensors (None where the optimizer has none)."""
     import tensorflow as tf

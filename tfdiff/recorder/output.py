@@ -11,6 +11,7 @@ import numpy as np
 
 from tfdiff._version import __version__
 from tfdiff.model import End, Header
+from tfdiff.recorder.evals import MOST_PASSES
 from tfdiff.recorder.rowsource import batch_signatures
 from tfdiff.trace.writer import TraceWriter
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from tfdiff.model import RecordOptions
     from tfdiff.recorder.collect import StepRecords
+    from tfdiff.recorder.evals import EvalRecords
     from tfdiff.recorder.rowsource import RowSources
     from tfdiff.recorder.variables import Variables
     from tfdiff.trace.records import Record
@@ -30,11 +32,12 @@ class Output:
 
     def __init__(self, options: RecordOptions, path: Path, *, quiet: bool) -> None:
         self._writer = TraceWriter(path, force=options.force)
-        self._limit = options.steps
+        self.limit = options.steps
         self._detail = options.detail
         self._quiet = quiet or not sys.stderr.isatty()
         self.stops = not options.keep_running
         self.steps = 0
+        self.evals = 0
         self.done = False
         self.header = Header(
             script=options.script if options.module else options.script.replace("\\", "/").rpartition("/")[2],
@@ -86,10 +89,24 @@ class Output:
         self._batches.append(batch_signatures(records))
         self.steps += 1
         if not self._quiet:
-            print(f"\r{_progress(self.steps, self._limit)}", end="", file=sys.stderr, flush=True)
-        if self._limit and self.steps >= self._limit:
+            print(f"\r{_progress(self.steps, self.limit)}", end="", file=sys.stderr, flush=True)
+        if self.limit and self.steps >= self.limit:
             self.done = True
             self._writer.rows(rows.described(), self._batches)
+
+    def evaluation(self, found: EvalRecords, variables: Variables) -> None:
+        """One complete evaluation or prediction pass."""
+        if self.done:
+            return
+        if self.evals >= MOST_PASSES:
+            self.not_recorded(f"evaluation passes after the first {MOST_PASSES}", "they would make the trace too large")
+            return
+        if self.steps == 0 and self.evals == 0:
+            self._writer.header(self.header)
+        self._writer.variables(variables.describe())
+        info = dataclasses.replace(found.info, index=self.evals)
+        self._writer.evaluation(info, [self._kept(record) for record in found.records])
+        self.evals += 1
 
     def _kept(self, record: Record) -> Record:
         if self._detail == "ops":

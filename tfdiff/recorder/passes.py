@@ -141,7 +141,7 @@ class Passes:
         """An optimizer has its variables now: slots and settings."""
         for variable in optimizers.settings_of(optimizer):
             self.recording.variables.declare(variable, "hyper")
-        for variable in attributes.optimizer_variables(optimizer):
+        for variable in optimizers.variables_of(optimizer):
             entry = self.recording.variables.of(variable)
             if entry is not None and entry.kind == "other":
                 entry.kind = "hyper" if not entry.shape and entry.name.rpartition("/")[2] in _SETTINGS else "slot"

@@ -18,7 +18,7 @@ from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
-from tfdiff.recorder.share import FeedKey, NoiseKey, Plan
+from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -49,6 +49,8 @@ def make_plan(reference: Trace, scout: Trace, share: Collection[str]) -> Planned
         _plan_batches(planned, reference, scout)
     if "noise" in share:
         _plan_noise(planned, reference, scout)
+    if scout.step(0).info.forward_only and reference.step(0).info.forward_only:
+        _plan_passes(planned.plan, scout)
     for part in ("weights", "batches", "noise"):
         if part not in share:
             planned.not_shared.append((part, "switched off by --share"))
@@ -191,10 +193,27 @@ def _direct_rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any
     return match_parts(a_parts[0], b_parts[0], same_rows=False)
 
 
+def _plan_passes(plan: Plan, scout: Trace) -> None:
+    """Where nothing trains: which array of the run feeds which forward pass."""
+    plan.forward_only = True
+    reads = (o.site.called for o in scout.step(0).observations if o.site.role == "weight")
+    plan.first_read = next(reads, None)
+    for k in range(scout.steps):
+        block = scout.step(k)
+        numbers = dict(zip(block.info.feeds[::2], block.info.feeds[1::2], strict=False))
+        for seen in block.observations:
+            key = feed_key(seen) if seen.site.role == "input" else ()
+            rule = plan.feeds.get(key)
+            if rule is not None and seen.index in numbers:
+                op, made, _, taped, output = key
+                plan.passes.setdefault((op, made, numbers[seen.index], taped, output), []).append((k, rule))
+
+
 def noise_key(observation: Observation) -> NoiseKey:
     """A place that draws random numbers."""
     site = observation.site
-    return (site.op, site.layer, site.called, site.api)
+    key: NoiseKey = (site.op, site.layer, site.called, site.api)
+    return (*key, OUTSIDE) if site.attrs.get("taped") is False else key
 
 
 def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:

@@ -56,15 +56,14 @@ class Recording:
         self.output = output
         self.share = share
         self.rows = rows
-        self.builder = StepBuilder(self.variables, self._emit)
+        self.builder = StepBuilder(self.variables, self._emit, self._emit_eval)
+        self.builder.evals.most_forwards = output.limit
         self.busy = False
         """True while tfdiff itself runs TensorFlow ops, which are nobody's business."""
         self.tapes: list[Any] = []
         self.started = False
         self.training_call = False
         """Whether the function that is running asks for gradients: only then batches and noise are written over."""
-        self.evaluating = 0
-        """How many calls of `evaluate` and the like are running, one inside the other."""
         self.failed: str | None = None
         self._thread = threading.get_ident()
         self._last_call: tuple[Any, Any] = (None, None)
@@ -88,10 +87,18 @@ class Recording:
         """Whether a recording goes on in this thread, also while ops are nobody's business."""
         return not self.output.done and threading.get_ident() == self._thread
 
+    @property
+    def evaluating(self) -> bool:
+        """Whether `evaluate` or its like is running: its batches and draws are never those of a training step."""
+        return self.builder.evals.inside
+
     def _emit(self, step: Any) -> None:
         if not self.output.done:
             self.share.check(self.output.steps, step.records)
         self.output.step(step, self.variables, self.rows)
+
+    def _emit_eval(self, records: Any) -> None:
+        self.output.evaluation(records, self.variables)
 
     def check_stop(self) -> None:
         """End the script once its steps are recorded."""
@@ -106,6 +113,17 @@ class Recording:
             self.builder.drop()
         if self.builder.waiting and not self.output.done:
             self.builder.finish()
+        if not self.output.done:
+            self.builder.close()
+            self._forwards_as_steps()
+
+    def _forwards_as_steps(self) -> None:
+        """Nothing trained: the forward passes are the steps."""
+        forwards, self.builder.evals.forwards = self.builder.evals.forwards, None
+        if forwards:
+            self.start()
+        for step in forwards or ():
+            self._emit(step)
 
     def fail(self, error: Exception) -> None:
         """Stop recording because of a mistake of ours."""
@@ -147,7 +165,8 @@ class Recording:
         self._last_call = (None, None)
 
     def layer_output(self, tensors: Sequence[Any]) -> None:
-        """These tensors are what a layer returned."""
+        """These tensors are what a layer returned; outside all layers, what a model returned."""
+        outermost = not self.context.within("layer")
         for tensor in tensors:
             token = getattr(tensor, "_id", None)
             if token is None:
@@ -156,3 +175,4 @@ class Recording:
             maker: Any = self.builder.maker(token) if graph is None else self.programs.of(graph).makers.get(token)
             if maker is not None:
                 maker.boundary = True
+                maker.result = maker.result or outermost

@@ -32,7 +32,9 @@ FeedKey = tuple[Any, ...]
 """(op type or "Leaf", line, occurrence of the line in the step, whether a tape was open, output): evaluation often runs
 the same lines, but outside a tape."""
 NoiseKey = tuple[Any, ...]
-"""(op type, layer, line, API call)."""
+"""(op type, layer, line, API call), and OUTSIDE for eager draws outside every tape: those of an evaluation must not
+take what belongs to a training step on the same line."""
+OUTSIDE = "outside every tape"
 
 
 _INITIAL_SITES = 1 << 24
@@ -49,6 +51,13 @@ class Plan:
     feeds: dict[FeedKey, PartRule] = field(default_factory=dict)
     inputs: dict[int, list[int]] = field(default_factory=dict)
     """Per step the observations of the reference that are its batch, in the order the rules count them."""
+    forward_only: bool = False
+    """Whether neither program trains: then the batches are those of forward passes."""
+    passes: dict[FeedKey, list[tuple[int, PartRule]]] = field(default_factory=dict)
+    """Of such a run, per place and number of an array in the whole run: the forward passes it feeds, one after the
+    other, and their rules. (Where something trains numbers begin anew with each step, and `feeds` says all.)"""
+    first_read: str | None = None
+    """The line on which the first forward pass reads a weight."""
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = field(default_factory=dict)
     """Per place the successive draws: step and observation of the reference, permutation; None for draws of its own."""
 
@@ -71,11 +80,21 @@ class Share:
         self._plan = plan
         self._executed: Counter[NoiseKey] = Counter()
         self._equal: list[bool] = []
+        self._fed: Counter[FeedKey] = Counter()
 
     @property
     def active(self) -> bool:
         """Whether batches or noise are written over."""
         return self._plan is not None and bool(self._plan.feeds or self._plan.draws)
+
+    @property
+    def forward_only(self) -> bool:
+        """Whether neither program trains: forward passes are what is made equal."""
+        return self._plan is not None and self._plan.forward_only
+
+    def starts_at(self, called: str | None) -> bool:
+        """Whether a weight that is read on this line belongs to the first of the forward passes."""
+        return self._plan is not None and self._plan.forward_only and called == self._plan.first_read
 
     def start(self, variables: Variables, output: Output) -> None:
         """Note every variable's own value and give it the reference's."""
@@ -166,6 +185,10 @@ class Share:
         `fixed`: the program relies on the number of rows, another one would break it.
         """
         rule = self._plan.feeds.get(key) if self._plan is not None else None
+        if self._plan is not None and self._plan.forward_only:
+            upcoming = self._plan.passes.get(key, [])[self._fed[key] :]
+            self._fed[key] += 1
+            step, rule = upcoming[0] if upcoming else (step, None)
         if rule is None or self._plan is None or not self._plan.inputs.get(step):
             return None
         block = self._plan.reference.step(step)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.collect import SiteTable, StepRecords, collect
+from tfdiff.recorder.evals import EvalBuilder, EvalRecords
+from tfdiff.recorder.strays import VALUELESS, carries_data
 from tfdiff.recorder.stream import (
     NEXT_OPS,
     RANDOM_OPS,
@@ -18,6 +20,8 @@ from tfdiff.recorder.stream import (
     UNKNOWN,
     ApplyEvent,
     Backpropagated,
+    EvalBegin,
+    EvalEnd,
     Event,
     GradientBegin,
     GradientEnd,
@@ -31,8 +35,8 @@ if TYPE_CHECKING:
 
     from tfdiff.recorder.variables import Variables
 
-_UNTAPED_LIMIT = 256 << 20
-"""Bytes of values kept of eager ops that ran outside every tape (evaluation loops); older ones are dropped."""
+_UNTAPED_LIMIT = 64 << 20
+"""Bytes of values kept of ops that ran outside every tape (evaluation loops); older ones are dropped."""
 
 
 @dataclass(slots=True)
@@ -54,19 +58,28 @@ class Pending:
 class StepBuilder:
     """Consumes events, hands out steps."""
 
-    def __init__(self, variables: Variables, emit: Callable[[StepRecords], None]) -> None:
+    def __init__(
+        self,
+        variables: Variables,
+        emit: Callable[[StepRecords], None],
+        emit_eval: Callable[[EvalRecords], None] = lambda _: None,
+    ) -> None:
         self._variables = variables
         self._sites = SiteTable()
         self._emit = emit
+        self.evals = EvalBuilder(variables, emit_eval)
         self.segment: list[OpEvent] = []
         self._previous: list[OpEvent] = []
         self._makers: dict[Token, OpEvent] = {}
         self._aliases: dict[Token, Token] = {}
         self._dependent: set[Token] = set()
+        self._data: set[Token] = set()
         self._pending: list[Pending] = []
         self._open: Pending | None = None
         self._backpropagated: list[tuple[Token, Token]] = []
         self._untaped = 0
+        self._used: set[int] = set()
+        """Ops of the last step's update."""
         self._counts: Counter[Any] = Counter()
         self.begun = 0
         """Gradient calls seen so far, i.e. the index of the step whose forward pass is running."""
@@ -83,6 +96,12 @@ class StepBuilder:
             self.gradient_end(event)
         elif isinstance(event, Backpropagated):
             self._backpropagated.append((event.activation, event.gradient))
+        elif isinstance(event, EvalBegin):
+            self._eval_begin(event)
+        elif isinstance(event, EvalEnd):
+            event.targets = [self.resolve(token) for token in event.targets]
+            self._look_up()
+            self.evals.end(event)
         else:
             for pending in self._pending:
                 if pending is self._pending[-1] or self._is_of(event, pending):
@@ -132,24 +151,69 @@ class StepBuilder:
     def _add_op(self, event: OpEvent) -> None:
         event.inputs = [self.resolve(token) for token in event.inputs]
         event.after = {self.resolve(handle): value for handle, value in event.after.items()}
-        self.segment.append(event)
-        dependent = event.type not in NEXT_OPS and any(
-            token in self._dependent or self._variables.is_trainable(token) for token in event.inputs
+        (self.evals.ops if self.evals.inside else self.segment).append(event)
+        dependent = (
+            event.type not in NEXT_OPS
+            and event.type not in VALUELESS
+            and any(token in self._dependent or self._variables.is_trainable(token) for token in event.inputs)
         )
         for token in event.outputs:
             self._makers[token] = event
             if dependent:
                 self._dependent.add(token)
+            if carries_data(event, token, self._data):
+                self._data.add(token)
         if not event.taped:
             self._bound_untaped(event)
 
     def _bound_untaped(self, event: OpEvent) -> None:
         self._untaped += sum(_nbytes(value) for value in event.values)
         if self._untaped > _UNTAPED_LIMIT:
+            self._untaped = 0
+            if self.evals.inside:
+                self.flush_eval()
+                return
+            self._look_up()
+            done = {id(op) for op in self.evals.strays(self.segment, self.begun, all_but_last=True)}
             for old in self.segment:
                 if not old.taped:
                     old.values = [None] * len(old.values)
-            self._untaped = 0
+            self.segment = [op for op in self.segment if id(op) not in done]
+
+    # -- evaluation ------------------------------------------------------------------------------------------------
+
+    def _look_up(self) -> None:
+        self.evals.makers, self.evals.dependent, self.evals.data = self._makers, self._dependent, self._data
+
+    def _eval_begin(self, event: EvalBegin) -> None:
+        """What ran before the pass is looked through first, so that passes come in order."""
+        if self.updated:
+            self.finish()
+        self._strays()
+        self.evals.begin(event, self.begun)
+
+    def flush_eval(self) -> None:
+        """A batch of the open pass is complete."""
+        if self.evals.inside:
+            self._look_up()
+            self.evals.flush()
+            self._forget()
+
+    def _strays(self) -> None:
+        """Evaluation passes among what ran outside every tape since the last step; they are no part of the next one."""
+        done = {id(op) for op in self._stray([op for op in self.segment if not op.taped])}
+        self.segment = [op for op in self.segment if id(op) not in done or op.type in NEXT_OPS or not op.inputs]
+
+    def _stray(self, ops: list[OpEvent]) -> list[OpEvent]:
+        self._look_up()
+        return self.evals.strays(ops, self.begun)
+
+    def close(self) -> None:
+        """The run is over: what is left may be evaluation passes."""
+        if self.evals.inside:
+            self.evals.end(EvalEnd())
+        self._stray(self.segment)
+        self.evals.close()
 
     def activations(self, targets: Iterable[Token]) -> list[tuple[Token, Any]]:
         """Tensors of this forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
@@ -179,6 +243,7 @@ class StepBuilder:
         taken = {id(op) for op in states} | {id(op) for op in side}
         side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
         if not same_iteration:  # a batch made once goes into every step
+            self._stray([op for op in self.segment if id(op) not in inside | taken | self._used])
             self._previous = [op for op in self._previous if id(op) in inside and not op.inputs]
         self._previous += self.segment
         self.segment = []
@@ -230,6 +295,7 @@ class StepBuilder:
         self._open = None
         self._pending.append(pending)
         if first:
+            self.evals.trained()
             self.begun += 1
             self.reset_occurrences()
 
@@ -264,16 +330,18 @@ class StepBuilder:
         """Close the pending steps; `after`: what ran since the last gradient call and is not the next forward pass."""
         if not self._pending:
             return
+        self.evals.close()
         ops = list(self.segment) if after is None else after
         pendings, self._pending = self._pending, []
         for pending in pendings:
             pending.after = self._update_ops(pending, pending.between + ops, alone=len(pendings) == 1)
         for pending in pendings:
             self._emit(collect(pending, self._makers, self._variables, self._sites, self.resolve))
+        used = {id(op) for pending in pendings for op in pending.after}
         if after is None:  # what is no update may be the beginning of the next forward pass, before its tape opens
-            used = {id(op) for pending in pendings for op in pending.after}
             self._previous += [op for op in self.segment if id(op) in used]
             self.segment = [op for op in self.segment if id(op) not in used]
+        self._used = used
         self._forget()
 
     def _split(self, forward: list[OpEvent]) -> list[OpEvent]:
@@ -308,6 +376,8 @@ class StepBuilder:
             written = [handle for handle in op.after if self._variables.is_float(handle)]
             if not written or any(self._variables.is_metric(handle) for handle in written):
                 continue  # an evaluation after the update would come along with it
+            if not from_gradient and self._of_own_pass(op, ops):
+                continue
             if alone or from_gradient or not handles.isdisjoint(written):
                 assigns.append(op)
             if from_gradient:
@@ -316,6 +386,16 @@ class StepBuilder:
         wanted = {id(op) for op in self._ancestors([t for op in assigns for t in op.operands], ops)}
         wanted |= {id(op) for op in assigns}
         return [op for op in ops if id(op) in wanted]
+
+    def _of_own_pass(self, op: OpEvent, ops: list[OpEvent]) -> bool:
+        """Whether what is assigned comes from a forward pass of its own: an evaluation's counter behind the step."""
+        if not any(t in self._data and t in self._dependent for t in op.operands):
+            return False
+        feeding = self._ancestors(op.operands, ops)
+        known = {token for source in feeding for token in source.outputs}
+        reads = any(source.type == READ_OP and self._variables.is_trainable(source.inputs[0]) for source in feeding)
+        used = {token for source in feeding for token in source.inputs if token in self._dependent}
+        return reads and used <= known
 
     def _ancestors(self, targets: Iterable[Token], ops: list[OpEvent]) -> list[OpEvent]:
         """The ops among `ops` that the target tensors were computed from, in order of execution."""
@@ -332,9 +412,10 @@ class StepBuilder:
 
     def _forget(self) -> None:
         """Drop tensors that no later step can refer to, so that memory stays that of about one step."""
-        recent = {id(op) for op in self._previous} | {id(op) for op in self.segment}
+        recent = {id(op) for op in (*self._previous, *self.segment, *self.evals.ops)}
         self._makers = {token: op for token, op in self._makers.items() if id(op) in recent}
         self._dependent &= set(self._makers)
+        self._data &= set(self._makers)
         if len(self._aliases) > 200_000:
             self._aliases = {t: o for t, o in self._aliases.items() if self.resolve(o) in self._makers}
         self._untaped = 0

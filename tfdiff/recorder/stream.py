@@ -52,6 +52,10 @@ class OpEvent:
     after: dict[Token, Any] = field(default_factory=dict)
     """For an update: the handle of each variable it writes (a fused one writes slots too) and that variable's value
     right after, None where it was not read. Empty for every other op."""
+    result: bool = False
+    """Whether this is what an outermost layer (a model) returned."""
+    stack: tuple[str, ...] = ()
+    """For reads of variables outside every tape: the user's lines that lead here, outermost first."""
 
     @property
     def operands(self) -> list[Token]:
@@ -103,7 +107,29 @@ class ApplyEvent:
     iterations: Any = None
 
 
-Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent
+@dataclass(slots=True)
+class EvalBegin:
+    """An evaluation or prediction pass starts: nothing trains until `EvalEnd`."""
+
+    kind: str
+    """evaluate, predict, run: what the program called."""
+    code: Code
+    stack: tuple[str, ...] = ()
+    """The user's lines that lead here: where given, calls from the same lines one after the other are the batches of
+    one pass (`test_on_batch` or `Session.run` in a loop). Empty: a pass of its own."""
+
+
+@dataclass(slots=True)
+class EvalEnd:
+    """The pass is over."""
+
+    targets: list[Token] = field(default_factory=list)
+    """Its results (of its last batch, where it had several); empty: found by dataflow."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Numbers it returned, by name."""
+
+
+Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent | EvalBegin | EvalEnd
 
 RANDOM_OPS = frozenset(
     {

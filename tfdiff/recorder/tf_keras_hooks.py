@@ -6,16 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.any_keras_hooks import (
-    PASSES,
     compiling,
     creation,
     creation_by_new,
     declared,
-    evaluating,
     fitting,
     layer_call,
     loss_call,
 )
+from tfdiff.recorder.evaluation import hook_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,8 +145,7 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
 
     patches.wrap(Model, "compile", compiling(recording, _one_step))
     patches.wrap(Model, "fit", fitting(recording, _one_step))
-    for name in PASSES:
-        patches.wrap(Model, name, evaluating(recording))
+    hook_evaluation(recording, patches, Model)
 
 
 def _one_step(model: Any) -> bool:

@@ -6,10 +6,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import recorded_weights
+from tfdiff.reports.json import finite
 from tfdiff.reports.words import count, plain, sharing
 
 if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
+
+
+LISTED = 20
+"""Evaluations shown of a list that may be long."""
 
 
 def document(trace: Trace) -> dict[str, Any]:
@@ -29,6 +34,8 @@ def document(trace: Trace) -> dict[str, Any]:
         "reference": header.reference,
         "shared": dict(header.shared),
         "steps": trace.steps,
+        "forward_only": bool(trace.steps) and trace.step(0).info.forward_only,
+        "evaluations": [_evaluation(trace, number) for number in range(trace.evals)],
         "sites": len(trace.sites),
         "sites_by_role": dict(Counter(site.role for site in trace.sites.values())),
         "variables": dict(Counter(variable.kind for variable in trace.variables.values())),
@@ -51,7 +58,7 @@ def render(document: dict[str, Any]) -> str:
         f"  script     {plain(command)}",
         f"  versions   {_pairs(document['versions'])}",
         f"  options    {_pairs(document['options'])}",
-        f"  steps      {document['steps']:,} complete; {plain(document['ended'])}",
+        f"  steps      {document['steps']:,} complete{_forward(document)}; {plain(document['ended'])}",
         f"  sites      {document['sites']:,} ({_counts(document['sites_by_role'])})",
         f"  variables  {_counts(document['variables'])}",
     ]
@@ -59,11 +66,47 @@ def render(document: dict[str, Any]) -> str:
         shared = sharing(recorded_weights(document["shared"]), document["shared"])
         lines.append(f"  reference  {plain(document['reference'])}; shared: {shared}")
     lines += [f"  rows       {_rows(entry)}" for entry in document["rows"]]
+    passes = document["evaluations"]
+    lines += [f"  evaluation {_pass(entry)}" for entry in passes[:LISTED]]
+    if len(passes) > LISTED:
+        lines.append(f"  evaluation and {len(passes) - LISTED:,} more")
     for key, title in (("not_shared", "not shared"), ("not_recorded", "not recorded"), ("switched_off", "changed")):
         lines += [
             f"  {title}: {plain(entry.get('what', '?'))}: {plain(entry.get('why', '?'))}" for entry in document[key]
         ]
     return "\n".join(lines)
+
+
+def _evaluation(trace: Trace, number: int) -> dict[str, Any]:
+    """A pass as plain values."""
+    info = trace.eval(number).evaluation
+    if info is None:
+        return {}
+    return {
+        "kind": info.kind,
+        "after": info.after,
+        "batches": info.batches,
+        "rows": info.rows,
+        "called": info.called,
+        "metrics": {name: finite(value) for name, value in info.metrics.items()},
+    }
+
+
+def _forward(document: dict[str, Any]) -> str:
+    return " (forward passes: nothing trains)" if document["forward_only"] else ""
+
+
+def _pass(entry: dict[str, Any]) -> str:
+    """`evaluate (a.py:9) after 10 steps: 100 rows in 4 batches; loss 1.134, accuracy 0.29`."""
+    where = f" ({plain(entry['called'])})" if entry["called"] else ""
+    size_of = f"{count(entry['rows'], 'row')} in {count(entry['batches'], 'batch')}"
+    metrics = ", ".join(f"{plain(name)} {_metric(value)}" for name, value in entry["metrics"].items())
+    told = f"; {metrics}" if metrics else ""
+    return f"{plain(entry['kind'])}{where} after {count(entry['after'], 'step')}: {size_of}{told}"
+
+
+def _metric(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else plain(value)
 
 
 def size(amount: int) -> str:

@@ -43,7 +43,7 @@ def headline(result: Result) -> str:
     if result.verdict == "incomparable":
         return f"NOT COMPARABLE: {_why_incomparable(result)}"
     if result.verdict == "equivalent":
-        return f"EQUIVALENT within noise: {count(result.compared, 'training step')} compared"
+        return f"EQUIVALENT within noise: {_compared(result)} compared"
     first = result.first
     if first is not None:
         return f"DIVERGED at step {first.step}, {first.phase}: {_short(first.a)} against {_short(first.b)}"
@@ -51,6 +51,16 @@ def headline(result: Result) -> str:
     weights = shared_weights(result)
     agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
     return f"DIVERGED in what b had of its own ({phases}){agree}"
+
+
+def _compared(result: Result) -> str:
+    steps, evaluations = count(result.compared, _step(result)), result.evaluations.get("compared", 0)
+    return f"{steps} and {count(evaluations, 'evaluation')}" if evaluations else steps
+
+
+def _step(result: Result) -> str:
+    """What a step is called: where nothing trains it is a forward pass."""
+    return "forward pass" if result.forward_only else "training step"
 
 
 def _why_incomparable(result: Result) -> str:
@@ -68,11 +78,13 @@ def _basis(result: Result) -> list[str]:
     if result.shared:
         shared = sharing(weights, result.shared)
     recorded = f"a recorded {result.a_steps:,}, b {result.b_steps:,}"
+    evaluations, passes = result.evaluations.get("compared", 0), [result.evaluations.get(side, 0) for side in "ab"]
+    of = f" (a recorded {passes[0]:,}, b {passes[1]:,})" if any(passes) else ""
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
         f"  shared    {shared}",
-        f"  compared  {count(result.compared, 'training step')} ({recorded}), 0 evaluations",
+        f"  compared  {count(result.compared, _step(result))} ({recorded}), {count(evaluations, 'evaluation')}{of}",
     ]
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")

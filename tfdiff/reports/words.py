@@ -29,8 +29,9 @@ def constant(value: object) -> str:
 
 
 def count(amount: int, noun: str) -> str:
-    """Return `1 step`, `2,345 steps`."""
-    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+    """Return `1 step`, `2,345 steps`, `3 passes`."""
+    plural = "es" if noun.endswith(("s", "ch")) else "s"
+    return f"{amount:,} {noun}{'' if amount == 1 else plural}"
 
 
 def yes_no(value: object) -> str:

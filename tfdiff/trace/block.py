@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.model import Observation, Site, StepInfo
+from tfdiff.model import EvalInfo, Observation, Site, StepInfo
 from tfdiff.trace.codec import build, from_json
 from tfdiff.trace.guard import damage, dataset, descend, read
 from tfdiff.trace.pack import decode, is_small
@@ -119,6 +119,8 @@ class Block:
     """One step, or the values before the first one."""
 
     info: StepInfo
+    evaluation: EvalInfo | None
+    """What pass it is; `info.index` is then the number of training steps before it."""
     observations: tuple[Observation, ...]
 
     def __init__(self, path: Path, parts: Sequence[Part], sites: dict[int, Site], number: int) -> None:
@@ -134,11 +136,20 @@ class Block:
                 observations += _observations(index, part.lists(), sites, len(observations))
             self._indices.append(index)
         self.observations = tuple(observations)
-        self.info = StepInfo(index=-1)
+        self.info, self.evaluation = StepInfo(index=-1), None
         if number >= 0:
             with damage(path, parts[0].what):
-                self.info = replace(build(StepInfo, parts[0].document.get("info")), index=number)
+                self._take_info(parts[0].document, number)
         self._sketches: npt.NDArray[np.float32] | None = None
+
+    def _take_info(self, document: dict[str, Any], number: int) -> None:
+        if document.get("kind") != "evals":
+            self.info = replace(build(StepInfo, document.get("info")), index=number)
+            return
+        found = replace(build(EvalInfo, document.get("info")), index=number)
+        if any(not 0 <= index < len(self.observations) for index in found.outputs) or found.after < 0:
+            raise ValueError("a pass with results that it does not have")
+        self.evaluation, self.info = found, StepInfo(index=found.after)
 
     def array(self, index: int) -> npt.NDArray[Any]:
         """The tensor; bfloat16 as float32. NotStoredError where only statistics are kept, TraceError on damage."""

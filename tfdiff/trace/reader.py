@@ -15,7 +15,7 @@ from tfdiff.model import End, Header, RowSource, Site, Variable
 from tfdiff.trace.block import Block, Part, Source, read_counted
 from tfdiff.trace.codec import build, build_all
 from tfdiff.trace.guard import damage, damaged, open_file, shown
-from tfdiff.trace.schema import MOST_BLOCKS, SCHEMA, TREES
+from tfdiff.trace.schema import COUNTED, MOST_BLOCKS, SCHEMA
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,7 +66,7 @@ class Trace:
             counts = read_counted(file, "commit", len(SCHEMA.commit), self._source.limit)
             if max(counts[:-1]) > MOST_BLOCKS:
                 raise ValueError("more blocks than a trace can hold")
-        self._counts = dict(zip(TREES, counts, strict=False))
+        self._counts = {**dict(zip(COUNTED, counts, strict=False)), "evals": 0}
         self.steps = self._counts["steps"]
         self.variables, self.sites = {}, {}
         self.end = None
@@ -87,6 +87,11 @@ class Trace:
         self.header = header
 
     @property
+    def evals(self) -> int:
+        """Complete evaluation and prediction passes."""
+        return self._counts["evals"]
+
+    @property
     def row_sources(self) -> list[tuple[RowSource, Hashes]]:
         """Whole arrays the run was fed with, and a uint64 hash per row."""
         return self._row_hashes()[0]
@@ -104,6 +109,12 @@ class Trace:
         if not 0 <= index < self.steps:
             raise IndexError(f"step {index} of {self.steps}")
         return self._block("steps", index)
+
+    def eval(self, index: int) -> Block:
+        """The block of an evaluation or prediction pass, 0 to `evals` - 1; `Block.evaluation` says what it is."""
+        if not 0 <= index < self.evals:
+            raise IndexError(f"evaluation {index} of {self.evals}")
+        return self._block("evals", index)
 
     def initial(self) -> Block:
         """Values of the variables before step 0 as used; `info.index` is -1."""
@@ -157,6 +168,11 @@ class Trace:
             self.end = build(End, document.get("end"))
         elif kind == "rows":
             self._rows = part
+        elif kind == "evals":
+            count = document.get("count")
+            if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
+                raise ValueError("an impossible number of evaluations")
+            self._counts["evals"] = count
         return None
 
     def _block(self, tree: str, number: int) -> Block:

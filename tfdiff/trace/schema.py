@@ -79,12 +79,13 @@ SCHEMA = Schema(
         ("steps", "one block per training step"),
         ("initial", "values of the variables before step 0 as the run used them (after sharing)"),
         ("own", "the same values before sharing replaced them"),
-        ("documents", "JSON of the run: header, variables, sites, row hashes, end"),
+        ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, end"),
+        ("evals", "one block per evaluation or prediction pass; missing in older files, counted in a document"),
     ),
     # A block is a group of these; a document has only head, json and data.
     parts=(
         Part("head", "<u8", "[9]", "sizes and checksums of the other parts, see below"),
-        Part("json", "u1", "[bytes]", "UTF-8 JSON: the step's information, or the document"),
+        Part("json", "u1", "[bytes]", "UTF-8 JSON: the step's or pass's information, or the document"),
         Part("index", "(index)", "[n]", "one row per observation, in the order of execution"),
         Part("lists", "<i8", "[m]", "per observation its shape, then the indices of its inputs (-1: unknown)"),
         Part(
@@ -126,7 +127,9 @@ SCHEMA = Schema(
         Column("nans", "<u8", "number of NaN"),
         Column("infs", "<u8", "number of infinite elements"),
     ),
-    # json = {"kind": KIND, ...}; of header and end the last one holds, variables and sites are merged by index and id.
+    # json = {"kind": KIND, ...}; of header, evals and end the last one holds, variables and sites are merged by index
+    # and id. A kind that a reader does not know is left alone: so /evals came without a new version, and a tfdiff that
+    # knows nothing of it opens such a file as one without evaluations.
     documents=(
         ("header", 'one `Header` in "header"'),
         ("variables", 'a list of `Variable` in "variables"'),
@@ -138,6 +141,7 @@ SCHEMA = Schema(
                 'a list in "batches": number of hashes of each step; data holds all, with "crc32"'
             ),
         ),
+        ("evals", 'number of complete blocks in /evals in "count"; without one there are none'),
         ("end", 'one `End` in "end"; missing when the writer was killed'),
     ),
     # Name of a dtype and how its elements are stored; the last ones widened to float32, which holds all their values.
@@ -172,6 +176,8 @@ SCHEMA = Schema(
 INDEX_DTYPE = np.dtype([(column.name, column.dtype) for column in SCHEMA.index])
 STORED_AS = {name: np.dtype(stored) for name, stored in SCHEMA.dtypes}
 TREES = tuple(name for name, _ in SCHEMA.trees)
+COUNTED = TREES[: len(SCHEMA.commit) - 1]
+"""Trees whose complete blocks /commit counts."""
 BUCKETS = 256
 ALIGNMENT = 8
 DIGITS = 10

@@ -60,6 +60,10 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
     for step in range(steps):
         block = source.step(step)
         writer.packed("steps", repack(block, wanted), sites, block.info)
+    for number in range(source.evals):
+        block = source.eval(number)
+        if block.evaluation is not None and block.evaluation.after <= steps:
+            writer.packed("evals", repack(block, wanted), sites, block.evaluation)
     writer.rows(source.row_sources, source.batch_rows)
     if source.end is not None:
         said = "step" if steps == 1 else "steps"

@@ -17,7 +17,7 @@ from tfdiff.trace.codec import clean, to_json
 from tfdiff.trace.guard import shown
 from tfdiff.trace.pack import Packed, bare, pack, pieces
 from tfdiff.trace.records import ExistsError, WriteError
-from tfdiff.trace.schema import MOST_BLOCKS, SCHEMA, TREES, block_path
+from tfdiff.trace.schema import COUNTED, MOST_BLOCKS, SCHEMA, TREES, block_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import End, Header, RowSource, Site, StepInfo, Variable
+    from tfdiff.model import End, EvalInfo, Header, RowSource, Site, StepInfo, Variable
     from tfdiff.trace.records import Record
 
     Hashes = npt.NDArray[np.uint64]
@@ -73,8 +73,12 @@ class TraceWriter:
         """One complete step, in order."""
         self._blocks([record.site for record in records], [("steps", {"kind": "steps", "info": info}, pack(records))])
 
-    def packed(self, tree: str, packed: Packed, sites: Iterable[Site], info: StepInfo | None = None) -> None:
-        """A block of `tree` that is packed already, and the sites it needs; `info` for a step."""
+    def evaluation(self, info: EvalInfo, records: Sequence[Record]) -> None:
+        """One complete evaluation or prediction pass, in order."""
+        self.packed("evals", pack(records), [record.site for record in records], info)
+
+    def packed(self, tree: str, packed: Packed, sites: Iterable[Site], info: StepInfo | EvalInfo | None = None) -> None:
+        """A block of `tree` that is packed already, and the sites it needs; `info` for a step or a pass."""
         document = {"kind": tree} if info is None else {"kind": tree, "info": info}
         self._blocks(sites, [(tree, document, packed)])
 
@@ -126,7 +130,7 @@ class TraceWriter:
         for tree in TREES:
             self._file.create_group(tree)
         # Early, so that its 40 bytes lie in the file's first page: a kill cannot tear a write inside a page.
-        self._commit = self._dataset(self._file, "commit", _counted([0] * len(TREES)))
+        self._commit = self._dataset(self._file, "commit", _counted([0] * len(COUNTED)))
 
     def _document(self, document: dict[str, Any], data: npt.NDArray[np.uint8] | None = None) -> None:
         self._write(lambda: self._add("documents", document, bare(data)))
@@ -144,6 +148,8 @@ class TraceWriter:
                 self._add("documents", {"kind": "sites", "sites": list(new.values())}, bare(None))
             for block in blocks:
                 self._add(*block)
+            if any(tree not in COUNTED for tree, *_ in blocks):
+                self._add("documents", {"kind": "evals", "count": self._counts["evals"]}, bare(None))
 
         self._write(add)
         self._sites.update(new)
@@ -206,7 +212,7 @@ class TraceWriter:
         self._put_counts()
 
     def _put_counts(self) -> None:
-        row = _counted([self._counts[tree] for tree in TREES])
+        row = _counted([self._counts[tree] for tree in COUNTED])
         self._put(self._commit, row.view(np.uint8))
 
     def _put(self, offset: int, data: npt.NDArray[np.uint8]) -> None:

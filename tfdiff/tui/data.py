@@ -138,6 +138,8 @@ class TraceDetail:
 
     def __call__(self, row: Row, step: int) -> CellDetail:
         """See `DetailSource`."""
+        if row.phase == "eval":
+            return _evaluated(self.a, self.b, row, step)
         cell, block_a = row.cells[step], self.a.step(step)
         if self.b is None:
             seen = _observation(block_a, cell.a_index)
@@ -152,6 +154,31 @@ class TraceDetail:
         return CellDetail(
             _side(seen_a, array_a), _side(seen_b, array_b), "B's elements are shown in A's layout" if turned else ""
         )
+
+
+def _evaluated(a: Trace, b: Trace | None, row: Row, step: int) -> CellDetail:
+    """A cell of an evaluation: its tensors are not those of a step."""
+    sides = [_seen_in_evaluation(trace, site, step) for trace, site in ((a, row.a), (b, row.b))]
+    return CellDetail(sides[0], sides[1], "an evaluation or prediction after this step")
+
+
+def _seen_in_evaluation(trace: Trace | None, site: Site | None, step: int) -> SideData | None:
+    """The first tensor of that site in a pass that came after `step`."""
+    if trace is None or site is None:
+        return None
+    for number in range(trace.evals):
+        block = trace.eval(number)
+        if block.evaluation is None or step_of(block.evaluation.after) != step:
+            continue
+        seen = next((seen for seen in block.observations if seen.site.id == site.id), None)
+        if seen is not None:
+            return _side(seen, block.array(seen.index) if seen.stored else None)
+    return None
+
+
+def step_of(after: int) -> int:
+    """The column of a pass that came after so many steps: that of the last one (passes before training: the first)."""
+    return max(after - 1, 0)
 
 
 def _observation(block: Block, index: int | None) -> Observation | None:
@@ -170,6 +197,13 @@ def of_trace(trace: Trace) -> ViewData:
         for seen in trace.step(step).observations:
             sites.setdefault(seen.site.id, seen.site)
             cells.setdefault(seen.site.id, {})[step] = _seen(seen)
+    for number in range(trace.evals):
+        block = trace.eval(number)
+        if block.evaluation is not None and step_of(block.evaluation.after) < trace.steps:
+            for seen in block.observations:
+                if seen.site.phase == "eval":
+                    sites.setdefault(seen.site.id, seen.site)
+                    cells.setdefault(seen.site.id, {})[step_of(block.evaluation.after)] = _seen(seen)
     absent = Cell("absent", 0.0, 0.0)
     rows = [
         Row(
