@@ -62,6 +62,8 @@ class Recording:
         """True while tfdiff itself runs TensorFlow ops, which are nobody's business."""
         self.tapes: list[Any] = []
         self.started = False
+        self.at_forwards: list[Callable[[], object]] = []
+        """What is to be noted besides when nothing trained and forward passes become the steps."""
         self.training_call = False
         """Whether the function that is running asks for gradients: only then batches and noise are written over."""
         self.failed: str | None = None
@@ -122,6 +124,8 @@ class Recording:
         forwards, self.builder.evals.forwards = self.builder.evals.forwards, None
         if forwards:
             self.start()
+            for note in self.at_forwards:
+                note()
         for step in forwards or ():
             self._emit(step)
 

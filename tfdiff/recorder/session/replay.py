@@ -12,6 +12,7 @@ from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, sta
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     NEXT_OPS,
+    RANDOM_OPS,
     READ_OP,
     SKIPPED_OPS,
     UNKNOWN,
@@ -67,6 +68,8 @@ class Ran:
     """Variables before the run, by handle: those that are read without an op of their own."""
     after: dict[Token, Array]
     """Variables after the run, by handle: those it wrote."""
+    numbers: dict[str, int]
+    """Number of each op that hands out a batch, by its name."""
     own: dict[Token, Any] = field(default_factory=dict)
     """What ops inside the graph (a dataset's next batch) gave before sharing replaced it."""
     gradients: list[GradientCall] = field(default_factory=list)
@@ -82,8 +85,6 @@ class Replay:
         self._ran = ran
         self._names: dict[Token, Token] = {}
         self._reads: dict[Token, Token] = {}
-        self._sources = 0
-        """Ops that handed out a batch so far."""
         self._taps = recording.taps.drain_host()
 
     def send(self, sink: Callable[[Event], None]) -> None:
@@ -163,10 +164,12 @@ class Replay:
         )
         self._names.update((t._id, token) for t, token in zip(op.outputs, outputs, strict=True) if t._id not in fed)
         attrs = dict(item.attrs)
+        trains = bool(self._ran.gradients)
         if kind in NEXT_OPS:
-            attrs |= {"feed": self._sources, "taped": bool(self._ran.gradients)}
-            self._sources += 1
-        sink(OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, own=own))
+            attrs |= {"feed": self._ran.numbers[op.name], "taped": trains}
+        if kind in RANDOM_OPS and not trains:
+            attrs["taped"] = False
+        sink(OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own))
 
     def _input(self, tensor: Any, sink: Callable[[Event], None]) -> Token:
         """The token of an input; a variable of the old kind is read by the op that takes it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,7 +25,17 @@ from tfdiff.recorder.session.closure import (
 )
 from tfdiff.recorder.session.replay import Feed, Ran, Replay
 from tfdiff.recorder.session.variables import SessionVariables
-from tfdiff.recorder.stream import ALIAS_OPS, CONTROL_OPS, NEXT_OPS, RANDOM_OPS, SKIPPED_OPS, is_update
+from tfdiff.recorder.share import OUTSIDE
+from tfdiff.recorder.stream import (
+    ALIAS_OPS,
+    CONTROL_OPS,
+    NEXT_OPS,
+    RANDOM_OPS,
+    SKIPPED_OPS,
+    EvalBegin,
+    EvalEnd,
+    is_update,
+)
 from tfdiff.recorder.tensors import is_numeric, tensors_of
 
 if TYPE_CHECKING:
@@ -33,7 +44,14 @@ if TYPE_CHECKING:
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import ApplyCall, Building, GradientCall
     from tfdiff.recorder.session.variables import RawRun
+    from tfdiff.recorder.share import NoiseKey
     from tfdiff.recorder.stream import Token
+    from tfdiff.recorder.variables import Entry
+
+
+Kind = Literal["train", "update", "evaluate", "other"]
+_MOST_BYTES = 256 << 20
+"""Bytes of the tensors inside an evaluation beyond which only its results are asked for."""
 
 
 @dataclass(slots=True)
@@ -50,6 +68,7 @@ class RunPlan:
     """Handles of variables that are read without an op of their own."""
     settings: list[Any]
     """Learning rates and iteration counts that are tensors."""
+    kind: Kind
     calls: list[Any]
     """Conditions, loops and functions: asked for as a whole, since only then the host functions inside them run."""
 
@@ -64,6 +83,8 @@ class Prepared:
     """Tensors to fetch besides."""
     feeds: dict[Any, Any]
     """Everything to feed, by `tensor.ref()`."""
+    fetched: list[Any]
+    """What the script itself fetches."""
 
 
 @dataclass(slots=True)
@@ -103,13 +124,15 @@ class Sessions:
         plan = self._plan(graph, targets, fetches, feeds)
         if not plan.gradients:
             self._say_built_before(plan, graph)
-            if not (self.recording.started and plan.written):
-                return None
+        if plan.kind == "other" or (plan.kind == "update" and not self.recording.started):
+            return None
         variables = SessionVariables(self.recording.variables, graph, raw)
-        if plan.gradients:
+        if plan.kind == "train":
             self._begin(variables)
+        elif plan.kind == "evaluate":
+            self._begin_pass(variables)
         try:
-            return self._ready(plan, raw, variables, feeds)
+            return self._ready(plan, raw, variables, fetches, feeds)
         except tf.errors.OpError:
             return None  # the script's own run will say what is wrong
 
@@ -124,12 +147,22 @@ class Sessions:
             self.recording.builder.finish()
             self.recording.check_stop()
         self.recording.started = True
-        entries = [(entry, variable) for entry, variable in variables.entries() if not entry.noted]
-        if not entries:
-            return
-        values = variables.values(entry.token for entry, _ in entries)
-        known = [(entry, variable, values[entry.token]) for entry, variable in entries if entry.token in values]
-        for variable, value in self.recording.share.note(known, self.recording.output):
+        self._start(variables)
+
+    def _begin_pass(self, variables: SessionVariables) -> None:
+        if self.recording.builder.updated:
+            self.recording.builder.finish()
+            self.recording.check_stop()
+        if self.recording.share.forward_only:
+            self._start(variables)
+        elif not self.recording.started and not self.recording.at_forwards:
+            # should nothing train, the values of now are the initial ones
+            known = _present(variables)
+            self.recording.at_forwards.append(lambda: self.recording.share.note(known, self.recording.output))
+
+    def _start(self, variables: SessionVariables) -> None:
+        known = _present(variables)
+        for variable, value in self.recording.share.note(known, self.recording.output) if known else ():
             variables.write(variable, value)
 
     # -- what a run is ---------------------------------------------------------------------------------------------
@@ -158,7 +191,16 @@ class Sessions:
         ]
         settings = [v for call in applies for v in (call.rate, call.iterations) if hasattr(v, "_id")]
         calls = [op for op in ran.ops if op.type in CONTROL_OPS and op.name not in ran.looping]
-        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings, calls)
+        kind: Kind = "train" if steps else "update" if updates else "other"
+        if kind == "other" and self._is_pass(ran):
+            kind = "evaluate"
+        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings, kind, calls)
+
+    def _is_pass(self, ran: Execution) -> bool:
+        """Whether a run brings weights and a batch (or noise) together."""
+        held = {variable_of(t) for op in ran.ops for t in op.outputs if stands_for_variable(t)}
+        fed = ran.fed or any(op.type in NEXT_OPS or op.type in RANDOM_OPS for op in ran.ops)
+        return bool(fed) and any(self.recording.variables.is_float(token) for token in held)
 
     def _writes(self, op: Any) -> bool:
         """Whether the op, or a function it runs, writes a variable."""
@@ -187,7 +229,9 @@ class Sessions:
 
     # -- before ----------------------------------------------------------------------------------------------------
 
-    def _ready(self, plan: RunPlan, raw: RawRun, variables: SessionVariables, feeds: Any) -> Prepared:
+    def _ready(
+        self, plan: RunPlan, raw: RawRun, variables: SessionVariables, fetches: Sequence[Any], feeds: Any
+    ) -> Prepared:
         ran = plan.execution
         asked = [t for t in (*ran.conditions, *plan.settings) if is_pure(t, ran.fed)]
         asked = list({t._id: t for t in asked if t._id not in ran.fed}.values())
@@ -201,15 +245,32 @@ class Sessions:
         fed = [
             self._feed(key.deref(), value, number, plan, shared) for number, (key, value) in enumerate(feeds.items())
         ]
-        if plan.gradients and self.recording.share.active:
-            self._share_sources(plan, dead, raw, feeds, shared)
+        numbers = self._numbers(plan)
+        if self._shares(plan) and self.recording.share.active:
+            self._share_sources(plan, dead, raw, feeds, shared, numbers)
             self._share_noise(plan, dead, shared)
         # Python marks what stands in branches as not fetchable; the runtime hands out whatever comes to life
         fed_ids = {key.deref()._id for key in shared.feeds}
         extra = [t for t in _interesting(plan, dead) if t._id not in fed_ids]
+        if plan.kind == "evaluate" and _bytes(extra, feeds) > _MOST_BYTES:
+            extra = [t for t in extra if any(t is fetched for fetched in fetches)]
+            why = f"its tensors would take more than {_MOST_BYTES >> 20} MB; what the run returns is recorded"
+            self.recording.output.not_recorded(f"the inside of the evaluation at {code.called}", why)
         extra += [t for t in plan.settings if t._id not in values]
-        done = Ran(ran, dead, fed, code, values, before, {}, shared.own, plan.gradients, plan.applies)
-        return Prepared(plan, done, extra, shared.feeds)
+        done = Ran(ran, dead, fed, code, values, before, {}, numbers, shared.own, plan.gradients, plan.applies)
+        return Prepared(plan, done, extra, shared.feeds, list(fetches))
+
+    def _shares(self, plan: RunPlan) -> bool:
+        """Whether batches and noise are the reference's: in a step, or in a pass where nothing trains."""
+        return plan.kind == "train" or (plan.kind == "evaluate" and self.recording.share.forward_only)
+
+    def _numbers(self, plan: RunPlan) -> dict[str, int]:
+        """Number of each op that hands out a batch: within a step, or of a place that feeds evaluations in all."""
+        sources = [op for op in plan.execution.ops if op.type in NEXT_OPS]
+        if plan.kind == "train":
+            return {op.name: number for number, op in enumerate(sources)}
+        count = self.recording.builder.occurrence
+        return {op.name: count((op.type, self._building.code(op).called, False)) for op in sources}
 
     def _say_unseen(self, plan: RunPlan, values: dict[Token, Any]) -> None:
         loops = [op for op in plan.execution.ops if op.name in plan.execution.looping and op.type == "NextIteration"]
@@ -232,9 +293,11 @@ class Sessions:
         attrs: dict[str, Any] = {}
         own = None
         if isinstance(value, np.ndarray) and value.ndim and is_numeric(tensor):
-            place, taped = self.recording.frames.here().called, bool(plan.gradients)
+            place, taped = self.recording.frames.here().called, plan.kind == "train"
+            if not taped:
+                number = self.recording.builder.occurrence((LEAF, place, False))
             attrs = {"feed": number, "taped": taped, "made": place}
-            if taped:
+            if self._shares(plan):
                 self.recording.rows.slice(value, place)
                 fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
                 key, step = (LEAF, place, number, taped, 0), self.recording.builder.begun
@@ -244,9 +307,11 @@ class Sessions:
                     value, own = found, value
         return Feed(tensor._id, value, attrs, own)
 
-    def _share_sources(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any, shared: _Shared) -> None:
+    def _share_sources(
+        self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any, shared: _Shared, numbers: dict[str, int]
+    ) -> None:
         """Take the next batch of a dataset in a run before, and feed the reference's in its place."""
-        for number, op in enumerate(op for op in plan.execution.ops if op.type in NEXT_OPS):
+        for op in (op for op in plan.execution.ops if op.type in NEXT_OPS):
             code = self._building.code(op)
             if op.outputs[0]._id in dead or not self.recording.share.wants_feed(op.type, code.called):
                 continue
@@ -254,7 +319,8 @@ class Sessions:
                 continue
             values = raw([], list(op.outputs), feeds)
             for index, (tensor, own) in enumerate(zip(op.outputs, values, strict=True)):
-                key, step = (op.type, code.called, number, True, index), self.recording.builder.begun
+                key = (op.type, code.called, numbers[op.name], plan.kind == "train", index)
+                step = self.recording.builder.begun
                 fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
                 found = self.recording.share.feed(key, own, step, fixed=fixed) if is_numeric(tensor) else None
                 shared.feeds[tensor.ref()] = own if found is None else found
@@ -266,7 +332,8 @@ class Sessions:
             if op.type not in RANDOM_OPS or op.name in plan.execution.looping or op.outputs[0]._id in dead:
                 continue
             code = self._building.code(op)
-            draw = self.recording.share.next_draw((op.type, code.layer, code.called, code.api))
+            key: NoiseKey = (op.type, code.layer, code.called, code.api)
+            draw = self.recording.share.next_draw(key if plan.kind == "train" else (*key, OUTSIDE))
             if draw is None or op.outputs[0]._id in plan.execution.fed:
                 continue
             static = op.outputs[0].shape.as_list() if op.outputs[0].shape.rank is not None else None
@@ -286,11 +353,34 @@ class Sessions:
         ran.after = SessionVariables(self.recording.variables, graph, raw).values(plan.written)
         self.recording.close_call()
         replay = Replay(self.recording, self._building, ran)
+        if plan.kind == "evaluate":
+            self.recording.builder.add(EvalBegin("run", ran.code, self.recording.frames.stack()))
+            replay.send(self.recording.builder.add)
+            self.recording.builder.add(EvalEnd([replay.token(t._id) for t in prepared.fetched]))
+            return
         replay.send(self.recording.builder.add)
-        self.recording.builder.reset_occurrences()
+        if plan.kind == "train":
+            self.recording.builder.reset_occurrences()
         if self.recording.builder.applied:
             self.recording.builder.finish()
         self.recording.check_stop()
+
+
+def _present(variables: SessionVariables) -> list[tuple[Entry, Any, np.ndarray[Any, Any]]]:
+    """The variables of a session whose initial value has not been noted, with their value now."""
+    entries = [(entry, variable) for entry, variable in variables.entries() if not entry.noted]
+    values = variables.values(entry.token for entry, _ in entries)
+    return [(entry, variable, values[entry.token]) for entry, variable in entries if entry.token in values]
+
+
+def _bytes(tensors: Sequence[Any], feeds: Any) -> int:
+    """About how much these tensors take: an unknown extent is taken for the number of rows that are fed."""
+    rows = max((len(value) for value in feeds.values() if getattr(value, "ndim", 0)), default=1)
+    total = 0
+    for tensor in tensors:
+        extents = tensor.shape.as_list() if tensor.shape.rank is not None else [None]
+        total += prod(rows if extent is None else extent for extent in extents) * tensor.dtype.size
+    return total
 
 
 def _forward_first(steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]) -> Mapping[str, int]:
