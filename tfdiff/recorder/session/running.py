@@ -50,6 +50,8 @@ class RunPlan:
     """Handles of variables that are read without an op of their own."""
     settings: list[Any]
     """Learning rates and iteration counts that are tensors."""
+    fills: bool
+    """Whether it makes an iterator over a dataset: arrays fed to it are whole ones."""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,8 @@ class Sessions:
         import tensorflow as tf
 
         plan = self._plan(graph, targets, fetches, feeds)
+        if plan.fills:
+            self.recording.rows.add("dataset", self.recording.frames.here().called, list(feeds.values()))
         if not plan.gradients and not (self.recording.started and plan.written):
             return None
         variables = SessionVariables(self.recording.variables, graph, raw)
@@ -147,7 +151,8 @@ class Sessions:
             call for call in notes.applies if any(call.begin <= notes.order[op.name] < call.end for op in updates)
         ]
         settings = [v for call in applies for v in (call.rate, call.iterations) if hasattr(v, "_id")]
-        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings)
+        fills = bool(fed) and any(op.type == "MakeIterator" for op in ran.ops)
+        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings, fills)
 
     def _writes(self, op: Any) -> bool:
         """Whether the op, or a function it runs, writes a variable."""
