@@ -1,7 +1,7 @@
-"""The matrix of styles: `python -m tests.contract.matrix [--fault NAME] [--styles A,B] [--jobs 2] [--sample N --seed S]`.
+"""The matrix of styles, printed: `python -m tests.contract.matrix [--fault NAME] [--jobs 2] [--sample N --seed S]`.
 
 Each style is recorded by itself, each pair (a, b) is recorded as b with the start of a, and compared. Without a fault
-every pair must be equivalent with all weights shared; with one, planted in b, it must be found at its line in every pair.
+every pair must be equivalent with all weights shared; with one, planted in b, it must be found at its line in b and a.
 Exit code 0 when all is as it should be.
 """
 

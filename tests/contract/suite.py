@@ -156,7 +156,7 @@ class Suite:
             worker.close()
 
 
-def shared(result: Result) -> list[str]:
+def not_shared(result: Result) -> list[str]:
     """What was not shared though it should be, or not recorded."""
     wanted = {"weights": {"shared": WEIGHTS, "a": WEIGHTS, "b": WEIGHTS}, "batches": True, "noise": True}
     complaints = [
@@ -168,7 +168,7 @@ def shared(result: Result) -> list[str]:
 
 def clean(result: Result) -> list[str]:
     """What keeps two styles from being equivalent with everything shared, paired and compared."""
-    complaints = shared(result)
+    complaints = not_shared(result)
     if result.verdict != "equivalent":
         complaints.append(f"verdict {result.verdict}")
     complaints += [f"diverged at {told(one)}" for one in (*result.divergences, *result.own)]
@@ -186,7 +186,7 @@ def clean(result: Result) -> list[str]:
 def found(result: Result, a: str, b: str, fault: str) -> list[str]:
     """What keeps the fault from being found: in its phase, at its lines, under its name, with its numbers."""
     wanted, first = FAULTS[fault], result.first
-    complaints = shared(result)
+    complaints = not_shared(result)
     if first is None:
         return [*complaints, f"verdict {result.verdict}, nothing found"]
     if (first.step, first.phase) != (0, wanted.phase) or not first.introduced:
@@ -213,4 +213,5 @@ def _constants(cause: Cause, wanted: Fault) -> bool:
 def told(one: Divergence) -> str:
     """A divergence in a line."""
     sides = [f"{place.site} ({place.source}) {place.op}" if place else "nothing" for place in (one.a, one.b)]
-    return f"step {one.step} {one.phase}: {sides[0]} / {sides[1]}, error {one.error:.2g} over {one.tolerance:.2g}: {one.summary}"
+    error = f"error {one.error:.2g} over {one.tolerance:.2g}"
+    return f"step {one.step} {one.phase}: {sides[0]} / {sides[1]}, {error}: {one.summary}"

@@ -287,9 +287,7 @@ class Sessions:
         self.recording.check_stop()
 
 
-def _forward_first(
-    steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]
-) -> Mapping[str, int]:
+def _forward_first(steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]) -> Mapping[str, int]:
     """The order of creation, but with all that a loss is computed from in front of its gradient call.
 
     Building the gradient of a loop gives the loop further inputs, which are made only then.
