@@ -84,10 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     for (a, b), complaints in wrong.items():
         print(f"{a} / {b}: {'; '.join(complaints)}")
     wanted = f"fault {options.fault} found at its line" if options.fault else "equivalent, no unpaired weight"
-    took = time.monotonic() - started
-    print(
-        f"{len(cells) - len(wrong)} of {len(cells)} pairs of {len(set(rows) | set(columns))} styles: {wanted} ({took:.0f} s)"
-    )
+    took = f"{time.monotonic() - started:.0f} s"
+    print(f"{len(cells) - len(wrong)} of {len(cells)} pairs of {len({*rows, *columns})} styles: {wanted} ({took})")
     return 1 if wrong else 0
 
 
