@@ -72,6 +72,8 @@ class Plan:
     adaptive: bool = False
     """Updates have one size whatever the size of the gradient (Adam without memory)."""
     shuffle: bool = False
+    whole_labels: bool = True
+    """Whether the labels are seen as a whole array, as the features are."""
     scale: float = 1.0
     """Of the program's own features; the shared ones have scale 1."""
     init: str = "uniform"
@@ -405,7 +407,8 @@ def record(
             writer.step(*network.step(step))
         if sources:
             x, y = examples()
-            source = RowSource("fit(x, y)", f"{script}:{LINES['fit']}", ROWS, ("float32[6]", "float32[4]"))
-            writer.rows([(source, row_signatures([x * plan.scale, y]))])
+            parts = {"float32[6]": x * plan.scale} | ({"float32[4]": y} if plan.whole_labels else {})
+            source = RowSource("fit(x, y)", f"{script}:{LINES['fit']}", ROWS, tuple(parts))
+            writer.rows([(source, row_signatures(list(parts.values())))])
         writer.end(End(True, "steps recorded"))
     return path

@@ -255,6 +255,13 @@ class TestOwn:
         assert result.own[0].b is not None
         assert result.own[0].b.source == line("fit")
 
+    @pytest.mark.parametrize("shuffle", [True, False])
+    def test_order_where_only_the_features_are_a_whole_array(self, diff: Diff, shuffle: bool) -> None:  # noqa: FBT001
+        """Labels that were converted on their way in are left out: the features tell the order."""
+        result = diff(reference=Plan(whole_labels=False), shuffle=shuffle, whole_labels=False)
+        assert [own.b.source for own in result.own if own.b is not None] == ([line("fit")] if shuffle else [])
+        assert not any("cannot be told" in note for note in result.notes)
+
     def test_order_without_whole_arrays_is_not_guessed(self, diff: Diff) -> None:
         """What the steps cannot decide is said."""
         result = diff(shuffle=True, sources=False)

@@ -142,6 +142,33 @@ def test_branch_taken(house):
     assert shown(other) == [("Log", [8]), ("Neg", [-8])]
 
 
+def test_branch_that_only_hands_on(house):
+    """A branch without an op of its own leaves no values: it ran if the other one, which leaves some, did not."""
+    house.define("yes", [11], [11])
+    house.define("no", [21], [22], op("Log", [21], [22]))
+    branch = control("If", [1, 2], [3], then_branch="yes", else_branch="no")
+    house.define("f", [1, 2], [4], branch, op("Neg", [3], [4]))
+    taken, _, _ = house.run("f", [900, 901], t4=[-7])
+    assert shown(taken) == [("Neg", [-7])]
+    assert taken[0].inputs == [901]
+    other, _, _ = house.run("f", [900, 901], t22=[8], t4=[-8])
+    assert shown(other) == [("Log", [8]), ("Neg", [-8])]
+
+
+def test_branch_that_is_known_to_be_taken(house):
+    """Where the predicate is known, it says which branch ran, also of two that only hand on what they are given."""
+    house.define("yes", [11, 12], [11])
+    house.define("no", [21, 22], [22])
+    branch = control("If", [1, 2, 3], [4], then_branch="yes", else_branch="no")
+    names = {2: 902, 3: 903}
+    for number, wanted in enumerate([902, 903]):
+        house.programs.call(branch, names, {}, [].append, number)
+        assert names[4] == wanted
+    del names[4]
+    house.programs.call(branch, names, {}, [].append)
+    assert 4 not in names
+
+
 def test_case(house):
     """The same with many branches."""
     for n in range(3):

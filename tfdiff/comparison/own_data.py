@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from tfdiff.model import Divergence, Place
 from tfdiff.pairing.rows import find_rows, find_steps, row_order, row_signatures
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy.typing as npt
 
     from tfdiff.comparison.runs import Runs
@@ -196,12 +199,26 @@ def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
     for trace in (own, other):
         best: tuple[int, Ordered] | None = None
         for source, hashes in trace.row_sources:
-            order = row_order(find_steps(fed.rows, hashes), len(hashes))
-            if order.kind != "unknown" and (best is None or order.missing < best[0]):
+            views = _views(fed, source) if trace is own else [fed.rows]
+            orders = (row_order(find_steps(rows, hashes), len(hashes)) for rows in views)
+            order = next((order for order in orders if order.kind != "unknown"), None)
+            if order is not None and (best is None or order.missing < best[0]):
                 best = (order.missing, Ordered(order, source, trace is other))
         if best is not None:
             return best[1]
     return None
+
+
+def _views(fed: Fed, source: RowSource) -> Iterator[list[Rows]]:
+    """The rows of the steps as the run's own array may hold them: whole, or only as many parts as it has.
+
+    Labels that were converted or computed on the way into the step are not known from an array.
+    """
+    yield fed.rows
+    parts = fed.parts[0] if fed.parts else []
+    for chosen in itertools.combinations(range(len(parts)), len(source.parts)):
+        if len(chosen) < len(parts) and all(len(step) == len(parts) for step in fed.parts):
+            yield [row_signatures([step[number] for number in chosen]) for step in fed.parts]
 
 
 def _known_share(a: Fed, b: Fed, runs: Runs) -> float:

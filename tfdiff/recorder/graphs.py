@@ -253,11 +253,18 @@ class Programs:
             if rate is not None or not item.rate_tag:  # an apply inside a branch that was not taken has no values
                 sink(ApplyEvent(item.optimizer, pairs, rate, iterations))
 
-    def call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
-        """Replay what a condition, loop or function called from a graph of TensorFlow 1 has done."""
-        self._replay_call(call, names, values, sink)
+    def call(
+        self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None], taken: int | None = None
+    ) -> None:
+        """Replay what a condition, loop or function called from a graph of TensorFlow 1 has done.
 
-    def _replay_call(self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
+        `taken`: number of the branch that a condition took, where it is known.
+        """
+        self._replay_call(call, names, values, sink, taken)
+
+    def _replay_call(
+        self, call: GraphCall, names: Names, values: Values, sink: Callable[[Event], None], taken: int | None = None
+    ) -> None:
         inputs = [t._id for t in call.op.inputs] if call.op is not None else call.inputs
         arguments = [names.get(token, token) for token in inputs]
         outputs = [t._id for t in call.op.outputs] if call.op is not None else call.outputs
@@ -265,19 +272,23 @@ class Programs:
             results = self._replay_loop(call, arguments, values, sink)
         else:
             conditional = call.op is not None and call.op.type in ("If", "StatelessIf", "Case", "StatelessCase")
-            results = self._replay_branches(call, arguments[1:] if conditional else arguments, values, sink)
+            function = self._ran(call, values, taken)
+            inner = arguments[1:] if conditional else arguments
+            results = [] if function is None else self.replay(function, inner, values, sink)
         names.update(zip(outputs, results, strict=False))
 
-    def _replay_branches(
-        self, call: GraphCall, arguments: list[Token], values: Values, sink: Callable[[Event], None]
-    ) -> list[Token]:
-        """Replay each callee that left values: of a condition's branches only one has."""
-        results: list[Token] = []
-        known = [f for name in callees(call) if (f := self._functions.get(name)) is not None]
-        for function in known:
-            if len(known) == 1 or self._has_values(function, values):
-                results = self.replay(function, arguments, values, sink)
-        return results
+    def _ran(self, call: GraphCall, values: Values, taken: int | None) -> Function | None:
+        """The function that a call ran: of a condition's branches the one that left values.
+
+        A branch that only hands on what it is given leaves none: it ran if the other one, which leaves some, did not.
+        """
+        functions = [self._functions.get(name) for name in callees(call)]
+        if taken is not None and taken < len(functions):
+            return functions[taken]
+        known = [function for function in functions if function is not None]
+        ran = [f for f in known if len(functions) == 1 or self._any_tap(f, values.get)]
+        silent = [f for f in known if not self._any_tap(f, bool)]
+        return ran[-1] if ran else silent[0] if len(silent) == 1 and len(known) == len(functions) else None
 
     def _replay_loop(
         self, call: GraphCall, arguments: list[Token], values: Values, sink: Callable[[Event], None]
@@ -286,7 +297,7 @@ class Programs:
         results = list(arguments)
         for function in bodies:  # the condition first, then the body; a condition's values end with the loop
             state = list(arguments)
-            while self._has_values(function, values):
+            while self._any_tap(function, values.get):
                 outcome = self.replay(function, state, values, sink)
                 if len(outcome) == len(state):
                     state = outcome
@@ -294,12 +305,13 @@ class Programs:
                 results = state
         return results
 
-    def _has_values(self, function: Function, values: Values) -> bool:
+    def _any_tap(self, function: Function, chosen: Callable[[int], Any]) -> bool:
+        """Whether any tap in the function, or in one it calls, is chosen."""
         for item in function.program.items:
-            if isinstance(item, GraphOp) and any(values.get(tag) for tag in item.taps):
+            if isinstance(item, GraphOp) and any(chosen(tag) for tag in item.taps):
                 return True
             if isinstance(item, GraphCall) and any(
-                self._has_values(f, values) for n in callees(item) if (f := self._functions.get(n)) is not None
+                self._any_tap(f, chosen) for n in callees(item) if (f := self._functions.get(n)) is not None
             ):
                 return True
         return False

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
@@ -31,8 +33,6 @@ from tfdiff.recorder.tensors import gradient_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import numpy as np
 
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import ApplyCall, Building, GradientCall
@@ -202,13 +202,23 @@ class Replay:
     def _call(self, item: GraphCall, op: Any, sink: Callable[[Event], None]) -> None:
         """A condition, a loop or a function of the new kind: replayed from its own graphs."""
         item.op = op
-        self._recording.programs.call(item, self._names, self._taps, sink)
+        self._recording.programs.call(item, self._names, self._taps, sink, self._taken(op))
         for tensor in op.outputs:
             value = self._ran.values.get(tensor._id)
             token = self.token(tensor._id)
             if value is not None and not self._recording.builder.has_value(token):
                 self._names[tensor._id] = fresh()
                 sink(OpEvent("Result", self._ran.code, [token], [self._names[tensor._id]], [value]))
+
+    def _taken(self, op: Any) -> int | None:
+        """Number of the branch that a condition took; None for what is no condition, or not known."""
+        value = self._ran.values.get(op.inputs[0]._id) if op.inputs else None
+        if value is None or np.ndim(value) or op.type not in ("If", "StatelessIf", "Case", "StatelessCase"):
+            return None
+        if op.type in ("If", "StatelessIf"):
+            return 0 if value else 1
+        branches = len(op.get_attr("branches"))
+        return int(value) if 0 <= int(value) < branches else branches - 1
 
     def _gradient_begin(self, call: GradientCall, sink: Callable[[Event], None]) -> None:
         targets = [self._names.get(t._id, UNKNOWN) for t in call.targets if hasattr(t, "_id")]

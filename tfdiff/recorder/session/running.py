@@ -2,75 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tfdiff.pairing.noise import convert_draw, draw_target
-from tfdiff.recorder import attributes
-from tfdiff.recorder.collect import LEAF
-from tfdiff.recorder.graphs import GraphCall
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.session.closure import (
-    Execution,
-    acts,
-    ancestors,
-    execution,
-    is_pure,
-    is_ref_update,
-    stands_for_variable,
-    variable_of,
-)
-from tfdiff.recorder.session.replay import Feed, Ran, Replay
+from tfdiff.recorder.session.closure import is_pure
+from tfdiff.recorder.session.feeding import Feeding
+from tfdiff.recorder.session.planning import Planner, RunPlan, interesting
+from tfdiff.recorder.session.replay import Ran, Replay
 from tfdiff.recorder.session.variables import SessionVariables
-from tfdiff.recorder.share import OUTSIDE
-from tfdiff.recorder.stream import (
-    ALIAS_OPS,
-    CONTROL_OPS,
-    NEXT_OPS,
-    RANDOM_OPS,
-    SKIPPED_OPS,
-    EvalBegin,
-    EvalEnd,
-    is_update,
-)
-from tfdiff.recorder.tensors import is_numeric, tensors_of
+from tfdiff.recorder.stream import RANDOM_OPS, EvalBegin, EvalEnd
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    import numpy as np
 
     from tfdiff.recorder.recording import Recording
-    from tfdiff.recorder.session.building import ApplyCall, Building, GradientCall
+    from tfdiff.recorder.session.building import Building
     from tfdiff.recorder.session.variables import RawRun
-    from tfdiff.recorder.share import NoiseKey
     from tfdiff.recorder.stream import Token
     from tfdiff.recorder.variables import Entry
 
 
-Kind = Literal["train", "update", "evaluate", "other"]
 _MOST_BYTES = 256 << 20
 """Bytes of the tensors inside an evaluation beyond which only its results are asked for."""
-
-
-@dataclass(slots=True)
-class RunPlan:
-    """What runs of the same fetches and feeds have in common."""
-
-    execution: Execution
-    gradients: list[GradientCall]
-    """The gradient calls that are steps."""
-    applies: list[ApplyCall]
-    written: list[Token]
-    """Handles of the variables it writes."""
-    read: list[Token]
-    """Handles of variables that are read without an op of their own."""
-    settings: list[Any]
-    """Learning rates and iteration counts that are tensors."""
-    kind: Kind
-    calls: list[Any]
-    """Conditions, loops and functions: asked for as a whole, since only then the host functions inside them run."""
 
 
 @dataclass(slots=True)
@@ -87,19 +44,14 @@ class Prepared:
     """What the script itself fetches."""
 
 
-@dataclass(slots=True)
-class _Shared:
-    feeds: dict[Any, Any] = field(default_factory=dict)
-    own: dict[Token, Any] = field(default_factory=dict)
-
-
 class Sessions:
     """The runs of the sessions of one recording."""
 
     def __init__(self, recording: Recording, building: Building) -> None:
         self.recording = recording
         self._building = building
-        self._plans: dict[Any, RunPlan] = {}
+        self._planner = Planner(recording, building)
+        self._feeding = Feeding(recording, building)
 
     def run(
         self, graph: Any, raw: RawRun, main: RawRun, targets: list[Any], fetches: list[Any], feeds: Any
@@ -121,10 +73,12 @@ class Sessions:
         """Get ready for a run that trains or writes variables; None for one that is left alone."""
         import tensorflow as tf
 
-        plan = self._plan(graph, targets, fetches, feeds)
+        plan = self._planner.plan(graph, targets, fetches, feeds)
         if not plan.gradients:
             self._say_built_before(plan, graph)
-        if plan.kind == "other" or (plan.kind == "update" and not self.recording.started):
+        if plan.kind == "fill":
+            self.recording.rows.add("dataset", self.recording.frames.here().called, list(feeds.values()))
+        if plan.kind in ("other", "fill") or (plan.kind == "update" and not self.recording.started):
             return None
         variables = SessionVariables(self.recording.variables, graph, raw)
         if plan.kind == "train":
@@ -167,68 +121,6 @@ class Sessions:
 
     # -- what a run is ---------------------------------------------------------------------------------------------
 
-    def _plan(self, graph: Any, targets: Sequence[Any], fetches: Sequence[Any], feeds: Any) -> RunPlan:
-        fed = frozenset(key.deref()._id for key in feeds)
-        names = (tuple(op.name for op in targets), tuple(t.name for t in fetches))
-        key = (id(graph), self._building.of(graph).count(), *names, fed)
-        if key not in self._plans:
-            self._plans[key] = self._make_plan(graph, targets, fetches, fed)
-        return self._plans[key]
-
-    def _make_plan(self, graph: Any, targets: Sequence[Any], fetches: Sequence[Any], fed: frozenset[Token]) -> RunPlan:
-        notes = self._building.of(graph)
-        ran = execution(fetches, targets, fed, notes.numbered())
-        executed = {op.name for op in ran.ops}
-        updates = [op for op in ran.ops if self._writes(op)]
-        written = {variable_of(t) for op in updates for t in op.inputs if stands_for_variable(t)}
-        steps = [call for call in notes.gradients if self._is_step(call, notes.gradients, executed, updates, graph)]
-        losses = [t for call in steps for t in call.targets if hasattr(t, "op") and t._id not in fed]
-        executed_too = [t for t in losses if all(op.name in executed or not acts(op) for op in ancestors([t.op], fed))]
-        # a backward pass does not need the loss itself: ask for it
-        ran = execution([*fetches, *executed_too], targets, fed, _forward_first(steps, notes.order, fed))
-        applies = [
-            call for call in notes.applies if any(call.begin <= notes.order[op.name] < call.end for op in updates)
-        ]
-        settings = [v for call in applies for v in (call.rate, call.iterations) if hasattr(v, "_id")]
-        calls = [op for op in ran.ops if op.type in CONTROL_OPS and op.name not in ran.looping]
-        kind: Kind = "train" if steps else "update" if updates else "other"
-        if kind == "other" and self._is_pass(ran):
-            kind = "evaluate"
-        return RunPlan(ran, steps, applies, sorted(written), _read_handles(ran, written), settings, kind, calls)
-
-    def _is_pass(self, ran: Execution) -> bool:
-        """Whether a run brings weights and a batch (or noise) together."""
-        held = {variable_of(t) for op in ran.ops for t in op.outputs if stands_for_variable(t)}
-        fed = ran.fed or any(op.type in NEXT_OPS or op.type in RANDOM_OPS for op in ran.ops)
-        return bool(fed) and any(self.recording.variables.is_float(token) for token in held)
-
-    def _writes(self, op: Any) -> bool:
-        """Whether the op, or a function it runs, writes a variable."""
-        if op.type in CONTROL_OPS:
-            return self.recording.programs.writes(GraphCall(None, [], [], op))
-        return is_update(op.type) or is_ref_update(op)
-
-    def _is_step(
-        self, call: GradientCall, calls: Sequence[GradientCall], executed: set[str], updates: Sequence[Any], graph: Any
-    ) -> bool:
-        """Whether the run executes this backward pass as a step: its gradients reach an update or nothing ever updates.
-
-        An inner pass whose gradients feed the loss of another one is forward.
-        """
-        results = _results(call)
-        if not results & executed:
-            return False
-        later = [other for other in calls if other.begin >= call.end and _results(other) & executed]
-        others = [t.op for other in later for t in other.targets if hasattr(t, "op")]
-        if others and results & {op.name for op in ancestors(others, frozenset())}:
-            return False
-        if results & {op.name for op in ancestors(list(updates), frozenset())}:
-            return True
-        everything = [op for op in graph.get_operations() if self._writes(op)]
-        return not results & {op.name for op in ancestors(everything, frozenset())}
-
-    # -- before ----------------------------------------------------------------------------------------------------
-
     def _ready(
         self, plan: RunPlan, raw: RawRun, variables: SessionVariables, fetches: Sequence[Any], feeds: Any
     ) -> Prepared:
@@ -241,36 +133,16 @@ class Sessions:
         dead = ran.dead({t._id: bool(values[t._id]) for t in ran.conditions if t._id in values})
         self._say_unseen(plan, values)
         code = self.recording.context.code(self.recording.frames.here())
-        shared = _Shared(dict(feeds))
-        fed = [
-            self._feed(key.deref(), value, number, plan, shared) for number, (key, value) in enumerate(feeds.items())
-        ]
-        numbers = self._numbers(plan)
-        if self._shares(plan) and self.recording.share.active:
-            self._share_sources(plan, dead, raw, feeds, shared, numbers)
-            self._share_noise(plan, dead, shared)
+        fed = self._feeding.feed(plan, dead, raw, feeds)
         # Python marks what stands in branches as not fetchable; the runtime hands out whatever comes to life
-        fed_ids = {key.deref()._id for key in shared.feeds}
-        extra = [t for t in _interesting(plan, dead) if t._id not in fed_ids]
+        extra = [t for t in interesting(plan, dead) if t._id not in fed.tokens]
         if plan.kind == "evaluate" and _bytes(extra, feeds) > _MOST_BYTES:
             extra = [t for t in extra if any(t is fetched for fetched in fetches)]
             why = f"its tensors would take more than {_MOST_BYTES >> 20} MB; what the run returns is recorded"
             self.recording.output.not_recorded(f"the inside of the evaluation at {code.called}", why)
         extra += [t for t in plan.settings if t._id not in values]
-        done = Ran(ran, dead, fed, code, values, before, {}, numbers, shared.own, plan.gradients, plan.applies)
-        return Prepared(plan, done, extra, shared.feeds, list(fetches))
-
-    def _shares(self, plan: RunPlan) -> bool:
-        """Whether batches and noise are the reference's: in a step, or in a pass where nothing trains."""
-        return plan.kind == "train" or (plan.kind == "evaluate" and self.recording.share.forward_only)
-
-    def _numbers(self, plan: RunPlan) -> dict[str, int]:
-        """Number of each op that hands out a batch: within a step, or of a place that feeds evaluations in all."""
-        sources = [op for op in plan.execution.ops if op.type in NEXT_OPS]
-        if plan.kind == "train":
-            return {op.name: number for number, op in enumerate(sources)}
-        count = self.recording.builder.occurrence
-        return {op.name: count((op.type, self._building.code(op).called, False)) for op in sources}
+        done = Ran(ran, dead, fed.script, code, values, before, {}, fed.numbers, fed.own, plan.gradients, plan.applies)
+        return Prepared(plan, done, extra, fed.feeds, list(fetches))
 
     def _say_unseen(self, plan: RunPlan, values: dict[Token, Any]) -> None:
         loops = [op for op in plan.execution.ops if op.name in plan.execution.looping and op.type == "NextIteration"]
@@ -287,62 +159,6 @@ class Sessions:
                 "branches of a condition of control flow v1 that hangs on a draw or on the next batch",
                 "which one is taken is not known before the run; what leaves the condition is recorded",
             )
-
-    def _feed(self, tensor: Any, value: Any, number: int, plan: RunPlan, shared: _Shared) -> Feed:
-        """A tensor the script feeds, with the reference's rows in it where they are shared."""
-        attrs: dict[str, Any] = {}
-        own = None
-        if isinstance(value, np.ndarray) and value.ndim and is_numeric(tensor):
-            place, taped = self.recording.frames.here().called, plan.kind == "train"
-            if not taped:
-                number = self.recording.builder.occurrence((LEAF, place, False))
-            attrs = {"feed": number, "taped": taped, "made": place}
-            if self._shares(plan):
-                self.recording.rows.slice(value, place)
-                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
-                key, step = (LEAF, place, number, taped, 0), self.recording.builder.begun
-                found = self.recording.share.feed(key, value, step, fixed=fixed)
-                if found is not None:
-                    shared.feeds[tensor.ref()] = found
-                    value, own = found, value
-        return Feed(tensor._id, value, attrs, own)
-
-    def _share_sources(
-        self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any, shared: _Shared, numbers: dict[str, int]
-    ) -> None:
-        """Take the next batch of a dataset in a run before, and feed the reference's in its place."""
-        for op in (op for op in plan.execution.ops if op.type in NEXT_OPS):
-            code = self._building.code(op)
-            if op.outputs[0]._id in dead or not self.recording.share.wants_feed(op.type, code.called):
-                continue
-            if not all(is_numeric(t) or t.dtype.name == "string" for t in op.outputs):
-                continue
-            values = raw([], list(op.outputs), feeds)
-            for index, (tensor, own) in enumerate(zip(op.outputs, values, strict=True)):
-                key = (op.type, code.called, numbers[op.name], plan.kind == "train", index)
-                step = self.recording.builder.begun
-                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
-                found = self.recording.share.feed(key, own, step, fixed=fixed) if is_numeric(tensor) else None
-                shared.feeds[tensor.ref()] = own if found is None else found
-                if found is not None:
-                    shared.own[tensor._id] = own
-
-    def _share_noise(self, plan: RunPlan, dead: set[Token], shared: _Shared) -> None:
-        for op in plan.execution.ops:
-            if op.type not in RANDOM_OPS or op.name in plan.execution.looping or op.outputs[0]._id in dead:
-                continue
-            code = self._building.code(op)
-            key: NoiseKey = (op.type, code.layer, code.called, code.api)
-            draw = self.recording.share.next_draw(key if plan.kind == "train" else (*key, OUTSIDE))
-            if draw is None or op.outputs[0]._id in plan.execution.fed:
-                continue
-            static = op.outputs[0].shape.as_list() if op.outputs[0].shape.rank is not None else None
-            shape = draw_target(*draw, static)
-            if shape is not None:
-                dtype = op.outputs[0].dtype.as_numpy_dtype
-                shared.feeds[op.outputs[0].ref()] = convert_draw(*draw, shape).astype(dtype)
-
-    # -- after -----------------------------------------------------------------------------------------------------
 
     @safe
     def record(self, graph: Any, raw: RawRun, prepared: Prepared, fetched: Sequence[Any]) -> None:
@@ -381,50 +197,3 @@ def _bytes(tensors: Sequence[Any], feeds: Any) -> int:
         extents = tensor.shape.as_list() if tensor.shape.rank is not None else [None]
         total += prod(rows if extent is None else extent for extent in extents) * tensor.dtype.size
     return total
-
-
-def _forward_first(steps: Sequence[GradientCall], order: Mapping[str, int], fed: frozenset[Token]) -> Mapping[str, int]:
-    """The order of creation, but with all that a loss is computed from in front of its gradient call.
-
-    Building the gradient of a loop gives the loop further inputs, which are made only then.
-    """
-    late = {
-        op.name: call.begin - 1
-        for call in reversed(steps)
-        for op in ancestors([t.op for t in call.targets if hasattr(t, "op")], fed)
-        if order[op.name] >= call.begin
-    }
-    return {**order, **late} if late else order
-
-
-def _results(call: GradientCall) -> set[str]:
-    """Names of the ops that give the gradients."""
-    return {t.op.name for _, gradient in call.gradients for t in tensors_of(gradient)}
-
-
-def _read_handles(ran: Execution, written: set[Token]) -> list[Token]:
-    """Variables of the old kind, and tables that are gathered from: read outside the run that may write them."""
-    found = set(written)
-    for op in ran.ops:
-        if op.type == "ResourceGather":
-            found.add(variable_of(op.inputs[0]))
-        found.update(variable_of(t) for t in op.inputs if t.dtype._is_ref_dtype)
-    return sorted(found)
-
-
-def _interesting(plan: RunPlan, dead: set[Token]) -> list[Any]:
-    """The tensors of a run whose values are recorded."""
-    shapes: set[Token] = set()
-    found = []
-    for op in plan.execution.ops:
-        if op.name in plan.execution.looping or op.type in SKIPPED_OPS or op.type in ALIAS_OPS:
-            continue
-        if op.type == "Const" or op.type in ("Switch", "Merge", "RefSwitch", "RefMerge"):
-            continue
-        arithmetic = attributes.is_shape_arithmetic(op.type, op.inputs, shapes)
-        for tensor in op.outputs:
-            if arithmetic and not tensor.dtype.is_floating:
-                shapes.add(tensor._id)
-            elif is_numeric(tensor) and not tensor.dtype._is_ref_dtype and tensor._id not in dead:
-                found.append(tensor)
-    return found

@@ -1,0 +1,58 @@
+"""A process that has TensorFlow imported and forks a fresh one per recording, as `tests/recorder/zygote.py` does.
+
+Here a scouting run (`record --reference`) may be taken from an earlier recording of the same script and arguments: it
+is the script run with nothing of the reference in it, so that it is the same run whatever the reference is.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from ast import literal_eval
+from pathlib import Path
+
+from tests.recorder import zygote
+from tfdiff.recorder import launch
+
+if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
+    import tf_keras
+
+    assert tf_keras.__version__
+
+
+def scout(command: list[str], *, kept: Path, **_: object) -> subprocess.CompletedProcess[str]:
+    """A scouting run, or its trace from before."""
+    options = literal_eval(command[2].partition("scout_main(")[2].rpartition("))")[0])
+    output = Path(json.loads(options)["output"])
+    if kept.exists():
+        shutil.copyfile(kept, output)
+        return subprocess.CompletedProcess(command, 0)
+    done = zygote.scout(command)
+    if output.exists():
+        unfinished = kept.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(output, unfinished)
+        unfinished.rename(kept)
+    return done
+
+
+def serve() -> None:
+    """Answer jobs until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        order = json.loads(line)
+        kept = order.pop("scout")
+        launch.subprocess.run = zygote.scout if kept is None else functools.partial(scout, kept=Path(kept))
+        print(zygote.forked(lambda order=order: zygote.job(**order)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    sys.path[0] = str(Path(sys.executable).parent)
+    serve()

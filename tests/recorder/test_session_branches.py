@@ -1,0 +1,43 @@
+"""Conditions of control flow v2 in a session whose branches have no op of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfdiff.trace.reader import open_trace
+
+SCRIPT = """
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+tf.disable_eager_execution()
+x = tf.placeholder(tf.float32, [4, 3])
+doubled, training = tf.placeholder(tf.bool, []), tf.placeholder(tf.bool, [])
+w = tf.Variable(tf.ones([3, 2]))
+once, mean = tf.matmul(x, w), tf.Variable(tf.zeros([2]), trainable=False)
+twice, moments = 2 * once, tf.reduce_mean(once, 0)
+h = tf.cond(doubled, lambda: twice, lambda: once)
+h = h - tf.cond(training, lambda: moments, lambda: mean.value())
+train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(tf.square(h)))
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    for k in range(2):
+        session.run(train, {x: np.eye(4, 3) + k, doubled: k == 0, training: True})
+"""
+
+
+def test_branches_that_hand_on_what_they_are_given(tfdiff, tmp_path):
+    """The loss is computed from what the branch that was taken was given."""
+    (tmp_path / "a.py").write_text(SCRIPT)
+    ran = tfdiff("record", "--quiet", "--steps", 0, "a.py")
+    assert ran.code == 0, ran.err
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert trace.header.not_recorded == ()
+        for step, factor in enumerate([2, 1]):
+            block = trace.step(step)
+            (difference,) = [o for o in block.observations if o.site.op == "Sub" and o.site.phase == "forward"]
+            given, subtracted = (block.observations[i] for i in difference.inputs)
+            assert (given.site.op, subtracted.site.op) == ("Mul" if factor == 2 else "MatMul", "Mean")
+            (product,) = [o for o in block.observations if o.site.op == "MatMul" and o.site.phase == "forward"]
+            wanted = factor * block.array(product.index)
+            np.testing.assert_allclose(block.array(given.index), wanted)

@@ -1,0 +1,126 @@
+"""What a run is fed: the script's arrays, or the reference's batch and noise in their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfdiff.pairing.noise import convert_draw, draw_target
+from tfdiff.recorder.collect import LEAF
+from tfdiff.recorder.session.replay import Feed
+from tfdiff.recorder.share import OUTSIDE
+from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS
+from tfdiff.recorder.tensors import is_numeric
+
+if TYPE_CHECKING:
+    from tfdiff.recorder.recording import Recording
+    from tfdiff.recorder.session.building import Building
+    from tfdiff.recorder.session.planning import RunPlan
+    from tfdiff.recorder.session.variables import RawRun
+    from tfdiff.recorder.share import NoiseKey
+    from tfdiff.recorder.stream import Token
+
+
+@dataclass(slots=True)
+class Fed:
+    """All that goes into one run."""
+
+    feeds: dict[Any, Any]
+    """Everything to feed, by `tensor.ref()`."""
+    script: list[Feed] = field(default_factory=list)
+    """What the script itself feeds, as it goes in."""
+    own: dict[Token, Any] = field(default_factory=dict)
+    """What ops inside the graph (a dataset's next batch) gave before sharing replaced it."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Number of each op that hands out a batch, by its name."""
+
+    @property
+    def tokens(self) -> set[Token]:
+        """The tensors that are fed."""
+        return {key.deref()._id for key in self.feeds}
+
+
+class Feeding:
+    """Decides what is fed."""
+
+    def __init__(self, recording: Recording, building: Building) -> None:
+        self.recording = recording
+        self._building = building
+
+    def feed(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any) -> Fed:
+        """What goes into a run for which the script feeds `feeds`."""
+        fed = Fed(dict(feeds), numbers=self._numbers(plan))
+        for number, (key, value) in enumerate(feeds.items()):
+            fed.script.append(self._feed(key.deref(), value, number, plan, fed))
+        if self._shares(plan) and self.recording.share.active:
+            self._share_sources(plan, dead, raw, feeds, fed)
+            self._share_noise(plan, dead, fed)
+        return fed
+
+    def _shares(self, plan: RunPlan) -> bool:
+        """Whether batches and noise are the reference's: in a step, or in a pass where nothing trains."""
+        return plan.kind == "train" or (plan.kind == "evaluate" and self.recording.share.forward_only)
+
+    def _numbers(self, plan: RunPlan) -> dict[str, int]:
+        """Number of each op that hands out a batch: within a step, or of a place that feeds evaluations in all."""
+        sources = [op for op in plan.execution.ops if op.type in NEXT_OPS]
+        if plan.kind == "train":
+            return {op.name: number for number, op in enumerate(sources)}
+        count = self.recording.builder.occurrence
+        return {op.name: count((op.type, self._building.code(op).called, False)) for op in sources}
+
+    def _feed(self, tensor: Any, value: Any, number: int, plan: RunPlan, fed: Fed) -> Feed:
+        """A tensor the script feeds, with the reference's rows in it where they are fed."""
+        attrs: dict[str, Any] = {}
+        own = None
+        if isinstance(value, np.ndarray) and value.ndim and is_numeric(tensor):
+            place, taped = self.recording.frames.here().called, plan.kind == "train"
+            if not taped:
+                number = self.recording.builder.occurrence((LEAF, place, False))
+            attrs = {"feed": number, "taped": taped, "made": place}
+            if self._shares(plan):
+                self.recording.rows.slice(value, place)
+                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
+                key, step = (LEAF, place, number, taped, 0), self.recording.builder.begun
+                found = self.recording.share.feed(key, value, step, fixed=fixed)
+                if found is not None:
+                    fed.feeds[tensor.ref()] = found
+                    value, own = found, value
+        return Feed(tensor._id, value, attrs, own)
+
+    def _share_sources(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any, fed: Fed) -> None:
+        """Take the next batch of a dataset in a run before, and feed the reference's in its place."""
+        for op in (op for op in plan.execution.ops if op.type in NEXT_OPS):
+            code = self._building.code(op)
+            if op.outputs[0]._id in dead or not self.recording.share.wants_feed(op.type, code.called):
+                continue
+            if not all(is_numeric(t) or t.dtype.name == "string" for t in op.outputs):
+                continue
+            values = raw([], list(op.outputs), feeds)
+            for index, (tensor, own) in enumerate(zip(op.outputs, values, strict=True)):
+                key = (op.type, code.called, fed.numbers[op.name], plan.kind == "train", index)
+                step = self.recording.builder.begun
+                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
+                found = self.recording.share.feed(key, own, step, fixed=fixed) if is_numeric(tensor) else None
+                fed.feeds[tensor.ref()] = own if found is None else found
+                if found is not None:
+                    fed.own[tensor._id] = own
+
+    def _share_noise(self, plan: RunPlan, dead: set[Token], fed: Fed) -> None:
+        for op in plan.execution.ops:
+            if op.type not in RANDOM_OPS or op.name in plan.execution.looping or op.outputs[0]._id in dead:
+                continue
+            code = self._building.code(op)
+            key: NoiseKey = (op.type, code.layer, code.called, code.api)
+            draw = self.recording.share.next_draw(key if plan.kind == "train" else (*key, OUTSIDE))
+            if draw is None or op.outputs[0]._id in plan.execution.fed:
+                continue
+            static = op.outputs[0].shape.as_list() if op.outputs[0].shape.rank is not None else None
+            shape = draw_target(*draw, static)
+            if shape is not None:
+                dtype = op.outputs[0].dtype.as_numpy_dtype
+                fed.feeds[op.outputs[0].ref()] = convert_draw(*draw, shape).astype(dtype)
+
+    # -- after -----------------------------------------------------------------------------------------------------
