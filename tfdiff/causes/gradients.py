@@ -124,7 +124,9 @@ def _accumulated(scene: Scene, updates: list[Update], limit: float) -> int:
         n += 1
     of_variable = dict(zip(variables, total or (), strict=False))
     fits = total is not None and (
-        proportion(joined(taken(of_variable[u.pair.a], u.pair.a_part) for u in updates), joined(u.u_a for u in updates))[1]
+        proportion(
+            joined(taken(of_variable[u.pair.a], u.pair.a_part) for u in updates), joined(u.u_a for u in updates)
+        )[1]
         <= limit
     )
     return n if fits else 0

@@ -203,7 +203,9 @@ def _likeness(runs: Runs, view: StepView, a: Observation, b: Observation) -> flo
         return 0.0
     weights_a = {view.a.observations[i].site.variable for i in view.a.operands(a.index)} - {None}
     weights_b = {view.b.observations[i].site.variable for i in view.b.operands(b.index)} - {None}
-    partners = {pair.b for variable in weights_a for pair in runs.all_by_a.get(variable or 0, ()) if variable is not None}
+    partners = {
+        pair.b for variable in weights_a for pair in runs.all_by_a.get(variable or 0, ()) if variable is not None
+    }
     return 1.0 + 2.0 * (a.site.op == b.site.op) + 4.0 * bool(partners & weights_b)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -197,7 +197,14 @@ def _alone(trace: Trace, kind: str, paired: set[int]) -> dict[tuple[Any, ...], l
 
 def view_step(runs: Runs, step: int) -> tuple[StepGraph, StepGraph]:
     """The forward graphs of one step."""
-    return build_graph(runs.a.step(step)), build_graph(runs.b.step(step))
+    a, b = (build_graph(trace.step(step)) for trace in (runs.a, runs.b))
+    parts = [pair for pair in runs.pairs if not pair.whole]
+    if not parts:
+        return a, b
+    return (
+        replace(a, in_parts=frozenset(pair.a for pair in parts)),
+        replace(b, in_parts=frozenset(pair.b for pair in parts)),
+    )
 
 
 def of_variable(block: Block, role: Role) -> dict[int, list[Observation]]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _MEETING = 4.0  # another gate: other nonlinearities, multiplied with something else
 _ONE_FOLLOWED = 0.3  # of that, where only one side meets anything
 _RECURRENT = 3.0  # multiplied with the state on one side, with the batch on the other
+_DIRECTION = 3.0  # fed from the end of the sequence on one side only
+_SIDE = 1.5  # queries against keys
 _CLEAR = 0.5  # by how much another order of the pieces must be better than the one they stand in
 _PIECES = 1 << 32  # indices of pieces lie above those of variables
 
@@ -35,17 +37,13 @@ def cut(
     return _cut(a, uneven, wanted), _cut(b, uneven, wanted)
 
 
-def _cut(
-    uses: Sequence[VariableUse], uneven: set[int], wanted: Callable[[VariableUse], bool]
-) -> list[VariableUse]:
+def _cut(uses: Sequence[VariableUse], uneven: set[int], wanted: Callable[[VariableUse], bool]) -> list[VariableUse]:
     chosen = {use.index: len(use.pieces) for use in uses if wanted(use) and prod(use.shape) in uneven}
     chosen = {index: count for index, count in chosen.items() if count > 1}
     found: list[VariableUse] = []
     for use in uses:
         if use.index not in chosen:
-            found.append(
-                replace(use, upstream=_pieces_in(use.upstream, chosen), after=_pieces_in(use.after, chosen))
-            )
+            found.append(replace(use, upstream=_pieces_in(use.upstream, chosen), after=_pieces_in(use.after, chosen)))
             continue
         for number, piece in enumerate(use.pieces):
             before = frozenset(
@@ -58,6 +56,8 @@ def _cut(
                     shape=piece.shape,
                     upstream=before,
                     after=before,
+                    activations=piece.activations,
+                    side=piece.side,
                     initial_mean=None,
                     initial_std=None,
                     pieces=(piece,),
@@ -85,9 +85,26 @@ def piece_cost(a: Piece | None, b: Piece | None) -> float:
     if a is None or b is None:
         return 0.0
     cost = _RECURRENT * (None not in (a.recurrent, b.recurrent) and a.recurrent != b.recurrent)
+    cost += _SIDE * (None not in (a.side, b.side) and a.side != b.side)
+    cost += _DIRECTION * (None not in (a.backwards, b.backwards) and a.backwards != b.backwards)
     if a.meetings is None or b.meetings is None:
         return cost
     return cost + _MEETING * _unlike(a.meetings, b.meetings)
+
+
+def use_cost(a: VariableUse, b: VariableUse) -> float:
+    """The same for uses: of one in several pieces counts what is common to them all."""
+    if a.piece is not None and b.piece is not None:
+        return piece_cost(a.piece, b.piece)
+    told_a, told_b = _common(a, "backwards"), _common(b, "backwards")
+    cost = _DIRECTION * (None not in (told_a, told_b) and told_a != told_b)
+    told_a, told_b = _common(a, "recurrent"), _common(b, "recurrent")
+    return cost + _RECURRENT * (None not in (told_a, told_b) and told_a != told_b)
+
+
+def _common(use: VariableUse, what: str) -> bool | None:
+    told = {getattr(piece, what) for piece in use.pieces}
+    return told.pop() if len(told) == 1 else None
 
 
 def _unlike(a: frozenset[Meeting], b: frozenset[Meeting]) -> float:
@@ -202,7 +219,9 @@ def _joint(first: VariablePair, second: VariablePair) -> VariablePair | None:
         return None
     known = first.evidence.split(", ")
     more = [words for words in second.evidence.split(", ") if words not in known]
-    return replace(first, a_part=a, b_part=b, evidence=" / ".join([first.evidence, *([", ".join(more)] if more else [])]))
+    return replace(
+        first, a_part=a, b_part=b, evidence=" / ".join([first.evidence, *([", ".join(more)] if more else [])])
+    )
 
 
 def _append(first: Part, second: Part, axis: int) -> Part | None:

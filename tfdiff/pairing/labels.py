@@ -135,7 +135,9 @@ def _unpack(given: Operands) -> Labels | None:
 
 def _pack(given: Operands) -> Labels | None:
     axis = int(given.attrs.get("axis", 0)) % len(given.shape)
-    return _joined([None if a is None else np.expand_dims(a, axis) for a in given.labels], [1] * len(given.labels), axis)
+    return _joined(
+        [None if a is None else np.expand_dims(a, axis) for a in given.labels], [1] * len(given.labels), axis
+    )
 
 
 def _concat(given: Operands) -> Labels | None:
@@ -187,7 +189,8 @@ def _ellipsis(given: Operands, labels: Labels) -> Labels | None:
     """`x[..., i:j]`, `x[:, None]`: replayed by NumPy on the index that the masks spell out."""
     begin, end, strides = (given.axes(n) or () for n in (1, 2, 3))
     masks = {
-        name: int(given.attrs.get(f"{name}_mask", 0)) for name in ("begin", "end", "shrink_axis", "ellipsis", "new_axis")
+        name: int(given.attrs.get(f"{name}_mask", 0))
+        for name in ("begin", "end", "shrink_axis", "ellipsis", "new_axis")
     }
     index: list[Any] = []
     for axis in range(len(begin)):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfdiff.pairing.direction import backwards
 from tfdiff.pairing.flow import ACTIVATIONS
 from tfdiff.pairing.tags import ELEMENTWISE, MAX_CUTS, Tags
 
@@ -42,10 +43,16 @@ class Piece:
     """None where the variable could not be followed."""
     recurrent: bool | None
     """Whether it is multiplied with what it was part of before; None for what no data is multiplied with."""
+    backwards: bool | None
+    """Whether it is fed a sequence from its end; None where it is fed no item of one."""
     position: int | None
     """The first observation that it stands in without other pieces of its variable."""
     upstream: frozenset[tuple[int, int]]
     """Variables, and which of their pieces, that its data has met before."""
+    activations: frozenset[str] | None = None
+    """As `VariableUse.activations`, of the piece."""
+    side: str | None = None
+    """As `VariableUse.side`, of the piece."""
 
 
 def pieces_of(
@@ -88,6 +95,7 @@ class _Pieces:
             self._enter(variable)
         self._groups: dict[tuple[int, bytes], int] = {}
         self._columns: dict[int, dict[int, int]] = {}
+        self._directions: dict[int, bool | None] = {}
         count = len(self.flow.sites)
         self.own, self.before = [0] * count, [0] * count
         self.passed: list[frozenset[str]] = [frozenset()] * count
@@ -229,6 +237,7 @@ class _Pieces:
                 shape,
                 self._meetings(number, first) if followed and first is not None else None,
                 self._recurrent(number),
+                self._backwards(number, first),
                 first,
                 frozenset(self._names[n] for n in _members(self._upstream(number, first)) if n != number),
             )
@@ -261,6 +270,24 @@ class _Pieces:
         uses = [s.data for s in self.tags.sources.get(variable, ()) if self._bits(variable, s.elements) >> number & 1]
         return any(self.met(data) >> number & 1 for data in uses) if uses else None
 
+    def _backwards(self, number: int, first: int | None) -> bool | None:
+        """As its own data says, else that of the pieces it stands together with (a state's matrix, a bias)."""
+        beside = () if first is None else (n for n in _members(self.own[first]) if n != number)
+        told = (self._own_direction(n) for n in (number, *beside))
+        return next((direction for direction in told if direction is not None), None)
+
+    def _own_direction(self, number: int) -> bool | None:
+        if number not in self._directions:
+            variable = self.parts[number][0]
+            first = next(
+                (s for s in self.tags.sources.get(variable, ()) if self._bits(variable, s.elements) >> number & 1), None
+            )
+            told = None
+            if first is not None:
+                told = backwards(self.flow, self.tags.shapes, self.tags.constant, first.data)
+            self._directions[number] = told
+        return self._directions[number]
+
     def _upstream(self, number: int, first: int | None) -> int:
         variable = self.parts[number][0]
         for source in self.tags.sources.get(variable, ()):
@@ -291,7 +318,7 @@ class _Pieces:
                     queue.append(consumer)
                 elif self.flow.sites[consumer].op in ("Mul", "RealDiv") and not self.own[consumer]:
                     others = [s for s in self.tags.sources_of(consumer) if s != position]
-                    if len(others) == 1 and not self.met(others[0]) >> number & 1:
+                    if len(others) == 1:
                         found.add((self.passed[position], self._kind(others[0], position), self.passed[others[0]]))
         return frozenset(found)
 

@@ -60,7 +60,7 @@ class Tags:
     def __init__(
         self, variables: Sequence[Variable], flow: Flow, shapes: Sequence[tuple[int, ...]], constant: Constant
     ) -> None:
-        self.flow, self.shapes, self._constant = flow, shapes, constant
+        self.flow, self.shapes, self.constant = flow, shapes, constant
         self._extents = {v.index: v.shape for v in variables if 0 < int(np.prod(v.shape)) <= MAX_ELEMENTS}
         self._elements: dict[int, Labels] = {}
         self.classes: dict[int, npt.NDArray[np.int64]] = {}
@@ -114,7 +114,7 @@ class Tags:
             given = Operands(
                 labels,
                 shapes,
-                lambda n: None if known[n] is None else self._constant(known[n] or 0),
+                lambda n: None if known[n] is None else self.constant(known[n] or 0),
                 site.output,
                 site.attrs,
                 self.shapes[position],
@@ -228,7 +228,7 @@ class Tags:
         site, inputs = self.flow.sites[data], self.flow.inputs[data]
         if site.op != "ConcatV2" or any(not 0 <= source < data for source in inputs):
             return []
-        axis = self._constant(inputs[-1])
+        axis = self.constant(inputs[-1])
         if axis is None or int(np.asarray(axis).reshape(-1)[0]) % len(self.shapes[data]) != len(self.shapes[data]) - 1:
             return []
         return [(source, self.shapes[source][-1]) for source in inputs[:-1]]

@@ -6,7 +6,7 @@ constants alone, as `gamma * rsqrt(var + eps)`): reads themselves may run in any
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,8 +174,15 @@ class _Step:
             assigned=variable.index in flow.assigns,
             initial_mean=initial[0] if initial else None,
             initial_std=initial[1] if initial else None,
-            pieces=tuple(self.pieces.get(variable.index, ())),
+            pieces=tuple(self._placed(piece, others) for piece in self.pieces.get(variable.index, ())),
         )
+
+    def _placed(self, piece: Piece, products: frozenset[int]) -> Piece:
+        """A piece with what lies behind it."""
+        if piece.part is None or piece.position is None:
+            return piece
+        activations = self.flow.activations(piece.position, products)
+        return replace(piece, activations=activations, side=self.flow.side(piece.position, products))
 
 
 def variable_uses(trace: Trace) -> list[VariableUse]:

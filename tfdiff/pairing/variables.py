@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped, unused-ignore]
 
 from tfdiff.pairing.alignment import align
-from tfdiff.pairing.cutting import cut, gate, in_order, merged, piece_cost
+from tfdiff.pairing.cutting import cut, gate, in_order, merged, use_cost
 from tfdiff.pairing.layouts import Fit, fit
 from tfdiff.pairing.pairs import VariablePair, convert, convert_back, pair_from_json
 from tfdiff.pairing.uses import VariableUse, uses_of, variable_uses
@@ -165,10 +165,12 @@ def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Seq
     cost = np.zeros((len(a), len(b)))
     for i, j in np.ndindex(cost.shape):
         x, y = a[i], b[j]
-        both = x.activations is not None and y.activations is not None
+        # Gates are told by what they meet; behind them a loop leads everywhere.
+        gates = x.piece is not None and y.piece is not None and bool(x.piece.meetings) and bool(y.piece.meetings)
+        both = x.activations is not None and y.activations is not None and not gates
         cost[i, j] += _ACTIVATION * (both and x.activations != y.activations)
         cost[i, j] += _SIDE * (None not in (x.side, y.side) and x.side != y.side)
-        cost[i, j] += piece_cost(x.piece, y.piece)
+        cost[i, j] += use_cost(x, y)
     sizes = sorted({*side_a.sizes, *side_b.sizes})
     before = [use.upstream for use in a], [use.upstream for use in b]
     behind = [side_a.downstream[use.index] for use in a], [side_b.downstream[use.index] for use in b]
