@@ -24,6 +24,7 @@ _ONE_FOLLOWED = 0.3  # of that, where only one side meets anything
 _RECURRENT = 3.0  # multiplied with the state on one side, with the batch on the other
 _DIRECTION = 3.0  # fed from the end of the sequence on one side only
 _SIDE = 1.5  # queries against keys
+_PLACE = 3.0  # joined to others at another place
 _CLEAR = 0.5  # by how much another order of the pieces must be better than the one they stand in
 _PIECES = 1 << 32  # indices of pieces lie above those of variables
 
@@ -34,7 +35,41 @@ def cut(
     """The variables of both sides, those in pieces of which the two have different numbers of one size."""
     counts = [Counter(prod(use.shape) for use in side if wanted(use)) for side in (a, b)]
     uneven = {size for size in counts[0].keys() | counts[1].keys() if counts[0][size] != counts[1][size]}
-    return _cut(a, uneven, wanted), _cut(b, uneven, wanted)
+    joined_a, joined_b = _as_joined(a, b, uneven), _as_joined(b, a, uneven)
+    return _cut(joined_a, uneven, wanted), _cut(joined_b, uneven, wanted)
+
+
+def _as_joined(uses: Sequence[VariableUse], others: Sequence[VariableUse], uneven: set[int]) -> list[VariableUse]:
+    """Variables in one piece that the other side has in several ones and joins what it makes of them: with pieces.
+
+    Only where one way of joining gives the width and every piece has a counterpart of its size.
+    """
+    joins = {use.piece.join[1] for use in others if use.piece is not None and use.piece.join is not None}
+    found = []
+    for use in uses:
+        axis = len(use.shape) - 1 if use.layout is None else use.layout[-1] if use.layout else -1
+        rest = prod(use.shape) // use.shape[axis] if use.shape and prod(use.shape) else 0
+        fitting = [
+            widths
+            for widths in joins
+            if use.piece is not None
+            and use.shape
+            and prod(use.shape) in uneven
+            and sum(widths) == use.shape[axis]
+            and all(rest * width in uneven for width in widths)
+        ]
+        found.append(_joined(use, axis, fitting[0]) if len(fitting) == 1 else use)
+    return found
+
+
+def _joined(use: VariableUse, axis: int, widths: tuple[int, ...]) -> VariableUse:
+    whole, pieces, start = use.pieces[0], [], 0
+    for place, width in enumerate(widths):
+        part = tuple(((start, start + width),) if n == axis else ((0, extent),) for n, extent in enumerate(use.shape))
+        shape = tuple(width if n == axis else extent for n, extent in enumerate(use.shape))
+        pieces.append(replace(whole, part=part, shape=shape, join=(place, widths)))
+        start += width
+    return replace(use, pieces=tuple(pieces))
 
 
 def _cut(uses: Sequence[VariableUse], uneven: set[int], wanted: Callable[[VariableUse], bool]) -> list[VariableUse]:
@@ -86,6 +121,8 @@ def piece_cost(a: Piece | None, b: Piece | None) -> float:
         return 0.0
     cost = _RECURRENT * (None not in (a.recurrent, b.recurrent) and a.recurrent != b.recurrent)
     cost += _SIDE * (None not in (a.side, b.side) and a.side != b.side)
+    if a.join is not None and b.join is not None and a.join[1] == b.join[1]:
+        cost += _PLACE * (a.join[0] != b.join[0])
     cost += _DIRECTION * (None not in (a.backwards, b.backwards) and a.backwards != b.backwards)
     if a.meetings is None or b.meetings is None:
         return cost

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfdiff.pairing.direction import backwards
 from tfdiff.pairing.flow import ACTIVATIONS
-from tfdiff.pairing.tags import ELEMENTWISE, MAX_CUTS, Tags
+from tfdiff.pairing.tags import ELEMENTWISE, MAX_CUTS, Join, Tags
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,8 @@ class Piece:
     """The first observation that it stands in without other pieces of its variable."""
     upstream: frozenset[tuple[int, int]]
     """Variables, and which of their pieces, that its data has met before."""
+    join: Join | None = None
+    """Where its columns are joined to those of other variables."""
     activations: frozenset[str] | None = None
     """As `VariableUse.activations`, of the piece."""
     side: str | None = None
@@ -240,6 +242,7 @@ class _Pieces:
                 self._backwards(number, first),
                 first,
                 frozenset(self._names[n] for n in _members(self._upstream(number, first)) if n != number),
+                self.tags.joins.get(variable) if part is None else None,
             )
             found.setdefault(variable, []).append(piece)
         return found

@@ -54,6 +54,10 @@ class Source:
     data: int
 
 
+Join = tuple[int, tuple[int, ...]]
+"""The place of some columns in a tensor that is joined from several, and the widths of all of them."""
+
+
 class Tags:
     """The labels of every observation of a step, and how the variables come apart."""
 
@@ -70,6 +74,8 @@ class Tags:
         self.sources: dict[int, list[Source]] = {}
         """By variable: what it was multiplied with, in order of execution."""
         self.products: list[int] = []
+        self.joins: dict[int, Join] = {}
+        """By variable: where its columns are joined to those of others."""
         self._known_cuts: set[Any] = set()
         self._behind_known: dict[Any, Labels | None] = {}
         self.tensors: list[Tagged] = []
@@ -126,7 +132,21 @@ class Tags:
                 found[key] = result
                 self._cut(key[0], labels, result)
         main = [s for s in known if s is not None and self.flow.sites[s].role != "constant"]
+        if site.op == "ConcatV2" and None not in known:
+            self._join([source for source in known[:-1] if source is not None], position)
         return Tagged(found, pure=bool(main) and all(self.tensors[s].pure for s in main))
+
+    def _join(self, sources: Sequence[int], position: int) -> None:
+        """Note the place of every variable that stands in a concatenation with all of its columns."""
+        rank = len(self.shapes[position])
+        axes = [n for n in range(rank) if any(self.shapes[source][n] != self.shapes[position][n] for source in sources)]
+        if len(axes) != 1 or any(self.tensors[source].pure or not self.tensors[source].labels for source in sources):
+            return
+        widths = tuple(self.shapes[source][axes[0]] for source in sources)
+        for place, source in enumerate(sources):
+            for (variable, _), labels in self.tensors[source].labels.items():
+                if labels.shape[axes[0]] == labels.size == widths[place]:
+                    self.joins.setdefault(variable, (place, widths))
 
     def _cut(self, variable: int, labels: Sequence[Labels | None], result: Labels) -> None:
         """Take the variable apart where the op left something of it out."""
