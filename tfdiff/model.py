@@ -191,7 +191,12 @@ class Header:
     shared: dict[str, Any] = field(default_factory=dict)
     """{"weights": {"shared": 8, "a": 8, "b": 8}, "batches": true, "noise": true}; empty without a reference."""
     variable_pairs: tuple[dict[str, Any], ...] = ()
-    """{"a": index, "b": index, "permutation": [1, 0] or null, "evidence": "..."} as used for sharing."""
+    """{"a": index, "b": index, "permutation": [1, 0] or null, "evidence": "..."} as used for sharing.
+
+    With "reshape" (b's shape) and "restore" (the one before) where transposing a's value does not give b's. A variable
+    that is paired part by part (fused gates against split ones) has several entries; "a_part" and "b_part" say which
+    part of it an entry is about: per axis the ranges [start, stop), missing for the whole variable.
+    """
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()
     switched_off: tuple[dict[str, str], ...] = ()

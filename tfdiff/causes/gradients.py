@@ -12,7 +12,7 @@ from tfdiff.causes.scene import joined, proportion, same
 from tfdiff.causes.treatment import treated
 from tfdiff.causes.words import at, creator, number, plain
 from tfdiff.pairing.distance import relative_error
-from tfdiff.pairing.variables import convert_back
+from tfdiff.pairing.pairs import convert_back, taken
 
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side, Update
@@ -67,7 +67,8 @@ def _gradients(scene: Scene, pair: VariablePair, role: str) -> tuple[Floats, Flo
             return None
         values.append(value)
     try:
-        return values[0], convert_back(values[1], pair).reshape(values[0].shape)
+        own = taken(values[0], pair.a_part)
+        return own, convert_back(values[1], pair).reshape(own.shape)
     except ValueError:
         return None
 
@@ -114,14 +115,20 @@ def _accumulated(scene: Scene, updates: list[Update], limit: float) -> int:
 
     The weights did not move in the steps before, and the summed gradients are proportional to the update.
     """
-    variables = [u.pair.a for u in updates]
+    variables = list(dict.fromkeys(u.pair.a for u in updates))
     total = _of_step(scene.a, scene.step, variables)
     n = 1
     while total is not None and n <= min(scene.step, MAX_ACCUMULATED) and _still(scene.a, variables, scene.step - n):
         found = _of_step(scene.a, scene.step - n, variables)
         total = None if found is None else [x + y for x, y in zip(total, found, strict=True)]
         n += 1
-    fits = total is not None and proportion(joined(total), joined(u.u_a for u in updates))[1] <= limit
+    of_variable = dict(zip(variables, total or (), strict=False))
+    fits = total is not None and (
+        proportion(
+            joined(taken(of_variable[u.pair.a], u.pair.a_part) for u in updates), joined(u.u_a for u in updates)
+        )[1]
+        <= limit
+    )
     return n if fits else 0
 
 

@@ -69,14 +69,20 @@ def _seen(scene: Scene, side: Side, index: int, x: Floats, kind: str, masks: lis
     """The reduction of that kind on a side, with one of the masks or with none."""
     reduce = REDUCTIONS[kind]
     among = [i for i in side.bad if i != index]
+    masks = [m for m in masks if _fits(m, x)]  # they were shaped for A's layout
     for m in masks:
         found = side.find(reduce(x, m), among, scene.tolerance)
         if found is not None:
             return Masked(kind, found, m)
-    if kind == "product":
+    if kind == "product" or not masks:
         return None
     found = side.find(reduce(x, np.ones_like(masks[0])), among, scene.tolerance)
     return None if found is None else Masked(kind, found, None)
+
+
+def _fits(m: Floats, x: Floats) -> bool:
+    """Whether a mask broadcasts to a tensor without making it larger."""
+    return m.ndim <= x.ndim and all(n in (1, extent) for n, extent in zip(m.shape[::-1], x.shape[::-1], strict=False))
 
 
 def _share_users(scene: Scene, i: int, j: int) -> bool:

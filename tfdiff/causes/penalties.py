@@ -127,7 +127,7 @@ def _by_weights(scene: Scene, side: Side, terms: list[Penalty]) -> tuple[float, 
         for variable in term.variables:
             pair = pairs.get(variable)
             value = None if pair is None else (scene.b.before(pair.b) if side is scene.a else scene.a.before(pair.a))
-            if value is None or pair is None:
+            if value is None or pair is None or not pair.whole:
                 return 1.0, 1.0
             values.append(_sum(convert_back(value, pair) if side is scene.a else value, term.kind))
         predicted.append(terms[0].strength * sum(values))

@@ -15,7 +15,7 @@ import numpy as np
 from tfdiff.causes import replay
 from tfdiff.comparison.metrics import into_layout, relative_error
 from tfdiff.errors import TfdiffError
-from tfdiff.pairing.variables import convert_back
+from tfdiff.pairing.pairs import convert_back, taken
 from tfdiff.trace.sketch import sketch
 
 if TYPE_CHECKING:
@@ -325,6 +325,7 @@ class Scene:
                 continue
             w, w_after, b_w, b_after = known
             try:
+                w, w_after = taken(w, pair.a_part), taken(w_after, pair.a_part)
                 b_w, b_after = convert_back(b_w, pair), convert_back(b_after, pair)
             except ValueError:
                 continue

@@ -11,7 +11,7 @@ from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.scene import EPS32, TINY, joined, proportion, same
 from tfdiff.causes.words import at, number
 from tfdiff.pairing.distance import relative_error
-from tfdiff.pairing.variables import convert_back
+from tfdiff.pairing.pairs import convert_back, taken
 
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side
@@ -148,7 +148,7 @@ def _all(
     if not pairs or not all(variable in values for variable in variables):
         return []
     if of_a:
-        return [values[variable] for variable in variables]
+        return [taken(values[variable], pair.a_part) for variable, pair in zip(variables, pairs, strict=True)]
     return [convert_back(values[variable], pair) for variable, pair in zip(variables, pairs, strict=True)]
 
 
@@ -162,7 +162,7 @@ def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variabl
             return None
         change = np.asarray(after).astype(np.float64) - np.asarray(before).astype(np.float64)
         noise = max(noise, EPS32 * _norm(np.asarray(before, np.float64)) / max(_norm(change), TINY))
-        handed.append((change if side is scene.a else convert_back(change, pair)) / -rate)
+        handed.append((taken(change, pair.a_part) if side is scene.a else convert_back(change, pair)) / -rate)
     return Flow(tape, handed, noise)
 
 

@@ -13,16 +13,17 @@ from tfdiff.comparison.findings import Finding, Match
 from tfdiff.comparison.forward import pairing_of
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.places import optimizer_lines, place_of, place_of_variable
-from tfdiff.comparison.runs import of_variable
+from tfdiff.comparison.runs import norm, of_variable
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.model import Divergence, Place
+from tfdiff.pairing.pairs import taken
 
 if TYPE_CHECKING:
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs, StepView
     from tfdiff.model import Observation
-    from tfdiff.pairing.variables import VariablePair
+    from tfdiff.pairing.pairs import Part, VariablePair
     from tfdiff.trace.reader import Trace
 
 NOISE_UNITS = 64.0
@@ -58,13 +59,25 @@ def gradients(runs: Runs, view: StepView) -> list[Gradient]:
         error, noise = float("inf"), False
         if first is not None and second is not None:
             error = pair_error(view.a.block, first.index, view.b.block, second.index, pair)
-            noise = _is_noise(view.a, first) and _is_noise(view.b, second)
+            noise = _is_noise(view.a, first, _size(view.a, first, pair.a_part)) and _is_noise(
+                view.b, second, _size(view.b, second, pair.b_part)
+            )
         found.append(Gradient(pair, first, second, error, noise))
     return found
 
 
-def _is_noise(graph: StepGraph, gradient: Observation) -> bool:
-    """Whether the gradient is within rounding of the sum over a larger tensor that it is."""
+def _size(graph: StepGraph, gradient: Observation, part: Part | None) -> float:
+    """The norm of the part of a gradient that a pair is about."""
+    if part is None or not gradient.stored:
+        return gradient.stats.norm
+    try:
+        return norm(taken(graph.block.array(gradient.index), part))
+    except ValueError:
+        return gradient.stats.norm
+
+
+def _is_noise(graph: StepGraph, gradient: Observation, size: float) -> bool:
+    """Whether the gradient, of the given norm, is within rounding of the sum over a larger tensor that it is."""
     seen = gradient
     for _ in range(8):
         operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
@@ -74,7 +87,7 @@ def _is_noise(graph: StepGraph, gradient: Observation) -> bool:
         if larger.size > gradient.size:
             terms = larger.size / gradient.size
             limit = NOISE_UNITS * epsilon(gradient.dtype) * larger.stats.norm * float(terms**0.5)
-            return gradient.stats.norm <= limit
+            return size <= limit
         seen = operands[0]
     return False
 
@@ -157,7 +170,7 @@ def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matc
             (view.b, b_at, runs.b, worst.pair.b, b),
         )
     ]
-    names = ", ".join(runs.a.variables[gradient.pair.a].name for gradient in ordered[:3])
+    names = _names(runs, ordered)
     divergence = Divergence(
         step=view.step,
         phase="backward",
@@ -170,6 +183,10 @@ def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matc
         b_index=b.index if b else None,
     )
     return _wrap(runs, view, divergence, matching, ordered, "")
+
+
+def _names(runs: Runs, found: list[Gradient]) -> str:
+    return ", ".join(list(dict.fromkeys(runs.a.variables[gradient.pair.a].name for gradient in found))[:3])
 
 
 def _beginning(view: StepView, matching: Matching, first: Gradient) -> tuple[int | None, int | None]:
@@ -202,7 +219,7 @@ def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matchi
     ordered = _in_order(view, found)
     first = ordered[0]
     side = "a" if first.a is None else "b"
-    names = ", ".join(runs.a.variables[gradient.pair.a].name for gradient in ordered[:3])
+    names = _names(runs, ordered)
     what = "is not trained" if kind == "frozen" else "gets no gradient"
     divergence = Divergence(
         step=view.step,

@@ -108,14 +108,14 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     """What could not be judged."""
     notes = []
     if runs.unused:
-        names = ", ".join(runs.a.variables[pair.a].name for pair in runs.unused)
+        names = ", ".join(dict.fromkeys(runs.a.variables[pair.a].name for pair in runs.unused))
         notes.append(f"{names}: paired, but only one of the two programs uses it")
     for side, trace in (("a", runs.a), ("b", runs.b)):
         alone = runs.unpaired(trace)
         if alone:
             notes.append(f"{', '.join(alone)} ({side}): no counterpart, so neither shared nor compared")
     if steps.noise:
-        names = ", ".join(runs.a.variables[variable].name for variable in sorted(steps.noise))
+        names = ", ".join(runs.a.variables[variable].name for variable in sorted({pair.a for pair in steps.noise}))
         notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")
     if steps.parted is not None:
         notes.append(

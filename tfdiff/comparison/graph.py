@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from tfdiff.pairing.products import MATRIX
 from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ PARAMETERS = frozenset({"weight", "state"})
 SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "BroadcastGradientArgs"})
 """Ops whose output tells nothing of the values they are given."""
 GATHERING = frozenset({"ResourceGather", "ResourceGatherNd", "GatherV2", "Gather", "GatherNd"})
+ADDITIONS = frozenset({"AddV2", "Add", "AddN", "BiasAdd", "Identity"})
 CROSS_ENTROPY = ("crossentropy", "cross_entropy")
 
 
@@ -35,6 +37,8 @@ class StepGraph:
     loss: int | None
     """The activation that is the loss (`target` itself where the op is not known); without a gradient call the last
     output."""
+    in_parts: frozenset[int] = frozenset()
+    """Variables that are paired part by part."""
 
     @cached_property
     def observations(self) -> tuple[Observation, ...]:
@@ -141,6 +145,25 @@ class StepGraph:
         for index in reversed(self.order):
             if any(user in self.weighted or user in reached for user in self.consumers[index]):
                 reached.add(index)
+        return frozenset(reached)
+
+    @cached_property
+    def rearranged(self) -> frozenset[int]:
+        """Products with variables that are paired part by part, and what is added to them, up to where the program
+        takes them apart: the other side has the same columns in other tensors, so these have no counterpart.
+        """
+        reached: set[int] = set()
+        for index in self.order:
+            seen = self.observations[index]
+            operands = [operand for operand in self.operands(index) if operand in reached]
+            if seen.site.role in PARAMETERS:
+                if seen.site.variable in self.in_parts:
+                    reached.add(index)
+            elif operands and (seen.site.op in ADDITIONS or MATRIX.search(seen.site.op) or index not in self.data):
+                # Behind a product only sums go on; in front of it (index not in data) anything done to the variable.
+                product = bool(MATRIX.search(seen.site.op))
+                if not product or any(operand in self.parameters or operand not in self.data for operand in operands):
+                    reached.add(index)
         return frozenset(reached)
 
     @cached_property

@@ -11,7 +11,7 @@ from tfdiff.comparison.tolerance import CEILING, GROWTH
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tfdiff.comparison.findings import Match
     from tfdiff.comparison.graph import StepGraph
@@ -90,16 +90,31 @@ def _side(graph: StepGraph, root: int, matched: Iterable[int]) -> Side:
     if root in equal:
         return Side((), (), True)
     bad = sorted(index for index in graph.ancestors((root,), equal) if index not in equal)
+    starts = _starts(graph, root, bad, graph.rearranged)
+    # A difference of the sums themselves (a bias on one side only) shows behind them, where they are taken apart.
+    return Side(tuple(bad), tuple(starts), False)
+
+
+def _starts(graph: StepGraph, root: int, bad: Sequence[int], silent: frozenset[int]) -> list[int]:
+    """Those of `bad` at which a difference can begin, but for the `silent` ones."""
     starts: list[int] = []
     behind: set[int] = set()
     for index in bad:
         operands = graph.operands(index)
         if any(operand in behind for operand in operands):
             behind.add(index)
-        elif index == root or may_begin(graph, index):
+        elif index == root or (may_begin(graph, index) and not (index in silent and _of_parts(graph, index, bad))):
             behind.add(index)
             starts.append(index)
-    return Side(tuple(bad), tuple(starts), False)
+    return starts
+
+
+def _of_parts(graph: StepGraph, index: int, bad: Sequence[int]) -> bool:
+    """Whether an op takes a variable that is paired part by part, or a tensor made of one that has no equal."""
+    unequal = frozenset(bad)
+    return any(operand in graph.rearranged and operand in unequal for operand in graph.operands(index)) or any(
+        operand in graph.rearranged and operand not in graph.data for operand in graph.operands(index)
+    )
 
 
 def may_begin(graph: StepGraph, index: int) -> bool:

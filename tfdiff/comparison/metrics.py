@@ -8,12 +8,12 @@ import numpy as np
 
 from tfdiff.pairing.distance import SCALE_FLOOR, relative_error, sketch_errors
 from tfdiff.pairing.layouts import inverse, permutations_between
-from tfdiff.pairing.variables import convert_back
+from tfdiff.pairing.pairs import convert_back, taken
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from tfdiff.pairing.variables import VariablePair
+    from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.block import Block
 
     Array = npt.NDArray[Any]
@@ -24,6 +24,7 @@ __all__ = [
     "into_layout",
     "layout_error",
     "observation_error",
+    "own_values",
     "pair_error",
     "pair_order",
     "pair_values",
@@ -88,18 +89,31 @@ def pair_order(pair: VariablePair) -> tuple[int, ...] | None:
     return None if pair.permutation is None else inverse(pair.permutation)
 
 
+def own_values(pair: VariablePair, values: Array) -> Array | None:
+    """The part of a value of A's variable that a pair is about; None for a value of another size."""
+    try:
+        return taken(values, pair.a_part)
+    except ValueError:
+        return None
+
+
 def pair_values(pair: VariablePair, values: Array, shape: tuple[int, ...]) -> Array | None:
-    """A value of B's variable in A's layout; None where the sizes differ."""
+    """A value of B's variable in A's layout (of the pair's part of it); None where the sizes differ."""
     try:
         return into_layout(convert_back(values, pair), shape, None)
     except ValueError:
-        return into_layout(values, shape, None)
+        return into_layout(values, shape, None) if pair.whole else None
 
 
 def pair_error(a: Block, i: int, b: Block, j: int, pair: VariablePair) -> float:
     """Relative error between observations that have the shape of a paired variable (value, gradient)."""
     first, second = a.observations[i], b.observations[j]
-    if pair.permutation is None or not (first.stored and second.stored):
+    stored = first.stored and second.stored
+    if not pair.whole:
+        own = own_values(pair, a.array(i)) if stored else None
+        turned = None if own is None else pair_values(pair, b.array(j), own.shape)
+        return float("inf") if own is None or turned is None else relative_error(own, turned)
+    if pair.permutation is None or not stored:
         return observation_error(a, i, b, j, pair_order(pair))
     turned = pair_values(pair, b.array(j), first.shape)
     return float("inf") if turned is None else relative_error(a.array(i), turned)

@@ -9,6 +9,7 @@ import numpy as np
 from tfdiff.comparison.findings import Finding
 from tfdiff.comparison.places import place_of_variable
 from tfdiff.model import Divergence
+from tfdiff.pairing.pairs import taken
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,7 +37,7 @@ def init_findings(runs: Runs) -> list[Finding]:
     for pair in (*runs.weights, *runs.states):
         a, b = a_values.get(pair.a), b_values.get(pair.b)
         if a is not None and b is not None:
-            told = compare_samples(a, b)
+            told = compare_samples(taken(a, pair.a_part).reshape(-1), taken(b, pair.b_part).reshape(-1))
             if told is not None:
                 found.append((pair, *told))
     if not found:
@@ -64,7 +65,7 @@ def init_findings(runs: Runs) -> list[Finding]:
 
 def _values(block: Block) -> dict[int, Array]:
     return {
-        seen.site.variable: np.asarray(block.array(seen.index), np.float64).reshape(-1)
+        seen.site.variable: np.asarray(block.array(seen.index), np.float64)
         for seen in block.observations
         if seen.site.variable is not None and seen.stored and seen.size and "float" in seen.dtype
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfdiff.comparison.matching import Matching, match_forward
-from tfdiff.comparison.metrics import observation_error, pair_order
+from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.runs import StepView, view_step
 from tfdiff.model import PHASES, Cell, Row
 from tfdiff.pairing.alignment import align
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.steps import StepsResult
     from tfdiff.comparison.tolerance import Tolerances
     from tfdiff.model import Observation, Phase, Site, Status
+    from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.block import Block
     from tfdiff.trace.reader import Trace
 
@@ -44,6 +45,8 @@ class SiteRow:
     permutation: tuple[int, ...] | None = None
     place: float = 0.0
     """Position within the phase."""
+    pair: VariablePair | None = None
+    """The parts that are compared, where the sites are of variables that are paired part by part."""
 
 
 def build_rows(runs: Runs, result: StepsResult) -> tuple[Row, ...]:
@@ -200,7 +203,9 @@ def _likeness(runs: Runs, view: StepView, a: Observation, b: Observation) -> flo
         return 0.0
     weights_a = {view.a.observations[i].site.variable for i in view.a.operands(a.index)} - {None}
     weights_b = {view.b.observations[i].site.variable for i in view.b.operands(b.index)} - {None}
-    partners = {runs.by_a[variable].b for variable in weights_a if variable in runs.by_a}
+    partners = {
+        pair.b for variable in weights_a for pair in runs.all_by_a.get(variable or 0, ()) if variable is not None
+    }
     return 1.0 + 2.0 * (a.site.op == b.site.op) + 4.0 * bool(partners & weights_b)
 
 
@@ -220,14 +225,23 @@ def _variable_rows(runs: Runs, view: StepView) -> list[SiteRow]:
         if role == "applied gradient" and not (a and b):
             continue  # a hand-written update hands nothing to an optimizer
         for place, (variable, site) in enumerate(a.items()):
-            pair = runs.by_a.get(variable)
-            other = b.get(pair.b) if pair else None
-            order = pair_order(pair) if pair else None
-            rows.append(SiteRow(site.phase, site, other, "weight" if other else "", order, _place(role, place)))
+            rows += _rows_of(runs, variable, site, b, _place(role, place))
         for place, (variable, site) in enumerate(b.items()):
             pair = partner.get(variable)
             if pair is None or pair.a not in a:
                 rows.append(SiteRow(site.phase, None, site, "", None, _place(role, place + 0.5)))
+    return rows
+
+
+def _rows_of(runs: Runs, variable: int, site: Site, others: dict[int, Site], place: float) -> list[SiteRow]:
+    """The rows of one of A's variables: one for each part that is paired by itself."""
+    pairs = runs.all_by_a.get(variable, ())
+    rows = []
+    for pair in pairs or (None,):
+        other = others.get(pair.b) if pair else None
+        order = pair_order(pair) if pair else None
+        parts = None if pair is None or pair.whole else pair
+        rows.append(SiteRow(site.phase, site, other, "weight" if other else "", order, place, parts))
     return rows
 
 
@@ -283,12 +297,7 @@ def _late_rows(runs: Runs, rows: Sequence[SiteRow]) -> list[SiteRow]:
                 if (site.role, variable) in known:
                     continue
                 known.add((site.role, variable))
-                pair = runs.by_a.get(variable)
-                other = b.get(pair.b) if pair else None
-                order = pair_order(pair) if pair else None
-                late.append(
-                    SiteRow(site.phase, site, other, "weight" if other else "", order, _place(role, 1e4 * step + place))
-                )
+                late += _rows_of(runs, variable, site, b, _place(role, 1e4 * step + place))
     return late
 
 
@@ -316,6 +325,9 @@ def _errors(
         if i is None or j is None:
             continue
         first, second = a.observations[i], b.observations[j]
+        if row.pair is not None:
+            errors[number] = pair_error(a, i, b, j, row.pair)
+            continue
         odd = first.stats.nans or first.stats.infs or second.stats.nans or second.stats.infs
         if row.permutation is not None or odd or first.size != second.size:
             errors[number] = observation_error(a, i, b, j, row.permutation)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.comparison.graph import PARAMETERS, StepGraph, build_graph
-from tfdiff.comparison.metrics import pair_values
+from tfdiff.comparison.metrics import own_values, pair_values
 from tfdiff.pairing.variables import VariablePair, pair_from_json, pair_variables, variable_uses
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Runs:
     a: Trace
     b: Trace
     pairs: tuple[VariablePair, ...]
-    _known: dict[tuple[int, int], tuple[Array, Array] | None] = field(default_factory=dict, repr=False)
-    """Values by A's variable and step: those after one step are those before the next."""
+    _known: dict[tuple[VariablePair, int], tuple[Array, Array] | None] = field(default_factory=dict, repr=False)
+    """Values by pair and step: those after one step are those before the next."""
     _reads: dict[tuple[bool, int], dict[int, int]] = field(default_factory=dict, repr=False)
     """By side (A's is True) and step: where the forward pass first reads each variable."""
 
@@ -49,8 +49,16 @@ class Runs:
 
     @cached_property
     def by_a(self) -> dict[int, VariablePair]:
-        """Pair of each of A's variables."""
-        return {pair.a: pair for pair in self.pairs}
+        """Pair of each of A's variables that are paired as a whole."""
+        return {pair.a: pair for pair in self.pairs if pair.whole}
+
+    @cached_property
+    def all_by_a(self) -> dict[int, tuple[VariablePair, ...]]:
+        """Pairs of each of A's variables: several where it is paired part by part."""
+        found: dict[int, list[VariablePair]] = {}
+        for pair in self.pairs:
+            found.setdefault(pair.a, []).append(pair)
+        return {variable: tuple(pairs) for variable, pairs in found.items()}
 
     @cached_property
     def weights(self) -> tuple[VariablePair, ...]:
@@ -120,8 +128,11 @@ class Runs:
         return self._reads[key]
 
     def values(self, pair: VariablePair, step: int) -> tuple[Array, Array] | None:
-        """Both values after `step` (-1: before step 0) in A's layout, None where a side has none or sizes differ."""
-        key = (pair.a, step)
+        """Both values after `step` (-1: before step 0) in A's layout, None where a side has none or sizes differ.
+
+        Of a pair of parts the values of these parts.
+        """
+        key = (pair, step)
         if key not in self._known:
             for old in [known for known in self._known if not step - 1 <= known[1] <= step + 1]:
                 del self._known[old]
@@ -132,8 +143,9 @@ class Runs:
         first, second = self.value_after(self.a, pair.a, step), self.value_after(self.b, pair.b, step)
         if first is None or second is None:
             return None
-        turned = pair_values(pair, second, first.shape)
-        return None if turned is None else (first, turned)
+        own = own_values(pair, first)
+        turned = None if own is None else pair_values(pair, second, own.shape)
+        return None if own is None or turned is None else (own, turned)
 
 
 @dataclass(frozen=True)
@@ -185,7 +197,14 @@ def _alone(trace: Trace, kind: str, paired: set[int]) -> dict[tuple[Any, ...], l
 
 def view_step(runs: Runs, step: int) -> tuple[StepGraph, StepGraph]:
     """The forward graphs of one step."""
-    return build_graph(runs.a.step(step)), build_graph(runs.b.step(step))
+    a, b = (build_graph(trace.step(step)) for trace in (runs.a, runs.b))
+    parts = [pair for pair in runs.pairs if not pair.whole]
+    if not parts:
+        return a, b
+    return (
+        replace(a, in_parts=frozenset(pair.a for pair in parts)),
+        replace(b, in_parts=frozenset(pair.b for pair in parts)),
+    )
 
 
 def of_variable(block: Block, role: Role) -> dict[int, list[Observation]]:

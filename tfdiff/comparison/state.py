@@ -33,13 +33,13 @@ def state_findings(
     matching: Matching,
     located: Located | None,
     excluded: set[int],
-    noise: set[int],
+    noise: set[VariablePair],
 ) -> list[Finding]:
     """State variables whose change over the step differs although what they are computed from agrees.
 
     `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and
     so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded`
-    holds A's variables that were reported before, `noise` those whose true gradient is zero.
+    holds A's variables that were reported before, `noise` the pairs whose true gradient is zero.
     """
     found: list[tuple[VariablePair, float, float, tuple[float, float]]] = []
     for pair in runs.states:
@@ -78,7 +78,7 @@ def _change(runs: Runs, view: StepView, pair: VariablePair) -> tuple[float, floa
     return relative_error(a, b), tolerance, norms
 
 
-def _moved_by_noise(runs: Runs, view: StepView, pair: VariablePair, noise: set[int]) -> float:
+def _moved_by_noise(runs: Runs, view: StepView, pair: VariablePair, noise: set[VariablePair]) -> float:
     """How far apart rounding can have driven a statistic: the bias in front of a normalization does not change its
     output, but it is part of the moving mean.
 
@@ -87,7 +87,7 @@ def _moved_by_noise(runs: Runs, view: StepView, pair: VariablePair, noise: set[i
     """
     written = [i for seen in of_variable(view.a.block, "assign").get(pair.a, []) for i in seen.inputs]
     read = {view.a.observations[index].site.variable for index in view.a.ancestors(written)}
-    apart = max((_apart(runs, runs.by_a[weight], view.step - 1) for weight in noise if weight in read), default=0.0)
+    apart = max((_apart(runs, weight, view.step - 1) for weight in noise if weight.a in read), default=0.0)
     return apart + _apart(runs, pair, view.step - 1) if apart else 0.0
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.backward import Gradient
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
+    from tfdiff.pairing.pairs import VariablePair
 
 DRIFT_LIMIT = 1e-2
 """Drift of the weights from which on every tolerance is at its ceiling: later steps cannot be judged."""
@@ -46,8 +47,8 @@ class StepsResult:
     """Of step 0, for the rows."""
     start_error: float = 0.0
     """Largest relative difference of a paired weight before step 0."""
-    noise: set[int] = field(default_factory=set)
-    """A's variables whose true gradient is zero."""
+    noise: set[VariablePair] = field(default_factory=set)
+    """Pairs whose true gradient is zero."""
     batches: BatchWatch = field(default_factory=BatchWatch)
     """Whether both were fed the same."""
 
@@ -123,19 +124,19 @@ def _allowing_flips(view: StepView, explained: float) -> StepView:
 
 def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:
     """Leave out updates of variables whose gradient was reported: they follow from it."""
-    reported = {pair.a for finding in known for pair in finding.also}
-    return [finding for finding in new if not {pair.a for pair in finding.also} <= reported]
+    reported = {pair for finding in known for pair in finding.also}
+    return [finding for finding in new if not set(finding.also) <= reported]
 
 
 def _suspicious(view: StepView, found: list[Gradient]) -> bool:
     return any(g.missing or (not g.noise and g.error > view.tolerances.gradient) for g in found)
 
 
-def drift_before(runs: Runs, step: int, noise: set[int]) -> float:
+def drift_before(runs: Runs, step: int, noise: set[VariablePair]) -> float:
     """Largest relative difference among the paired weights before a step."""
     worst = 0.0
     for pair in runs.weights:
-        values = None if pair.a in noise else runs.values(pair, step - 1)
+        values = None if pair in noise else runs.values(pair, step - 1)
         if values is not None and (norm(values[0]) or norm(values[1])):
             worst = max(worst, relative_error(*values))
     return worst

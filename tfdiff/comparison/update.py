@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdiff.comparison.findings import Finding, Match
 from tfdiff.comparison.forward import pairing_of
-from tfdiff.comparison.metrics import pair_error, pair_order, pair_values, relative_error
+from tfdiff.comparison.metrics import own_values, pair_error, pair_order, pair_values, relative_error
 from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
 from tfdiff.comparison.runs import norm, of_variable
 from tfdiff.comparison.tolerance import CEILING, GROWTH, epsilon
@@ -57,50 +57,51 @@ class Update:
 class UpdateHistory:
     """What earlier steps say about the updates: mutable, one for a comparison."""
 
-    trusted: dict[int, npt.NDArray[np.bool_]] = field(default_factory=dict)
-    """By A's variable: elements whose gradients agreed in every step so far."""
-    noise: set[int] = field(default_factory=set)
-    """A's variables whose true gradient is zero: never judged."""
-    worst: dict[int, float] = field(default_factory=dict)
-    """By A's variable: the largest error that a gradient had within its tolerance so far. An optimizer with memory
+    trusted: dict[VariablePair, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    """By pair: elements whose gradients agreed in every step so far."""
+    noise: set[VariablePair] = field(default_factory=set)
+    """Pairs whose true gradient is zero: never judged."""
+    worst: dict[VariablePair, float] = field(default_factory=dict)
+    """By pair: the largest error that a gradient had within its tolerance so far. An optimizer with memory
     carries it on."""
     unapplied: set[str] = field(default_factory=set)
     """Sides on which a step handed no gradients to an optimizer (accumulation, hand-written updates)."""
 
     def take(self, view: StepView, found: list[Gradient]) -> None:
         """Note the gradients of one step."""
-        self.noise |= {gradient.pair.a for gradient in found if gradient.noise}
+        self.noise |= {gradient.pair for gradient in found if gradient.noise}
         for side, graph in (("a", view.a), ("b", view.b)):
             if not of_variable(graph.block, "applied gradient"):
                 self.unapplied.add(side)
         for gradient in found:
             if gradient.error <= view.tolerances.gradient:
-                known_error = self.worst.get(gradient.pair.a, 0.0)
-                self.worst[gradient.pair.a] = max(known_error, gradient.error)
+                known_error = self.worst.get(gradient.pair, 0.0)
+                self.worst[gradient.pair] = max(known_error, gradient.error)
             mask = _agreeing(view, gradient)
             if mask is not None:
-                known = self.trusted.get(gradient.pair.a)
-                self.trusted[gradient.pair.a] = mask if known is None else known & mask
+                known = self.trusted.get(gradient.pair)
+                self.trusted[gradient.pair] = mask if known is None else known & mask
 
 
 def _agreeing(view: StepView, gradient: Gradient) -> npt.NDArray[np.bool_] | None:
     if gradient.a is None or gradient.b is None or not (gradient.a.stored and gradient.b.stored):
         return None
-    a = view.a.block.array(gradient.a.index).astype(np.float64, copy=False)
-    b = pair_values(gradient.pair, view.b.block.array(gradient.b.index), a.shape)
-    if b is None:
+    own = own_values(gradient.pair, view.a.block.array(gradient.a.index))
+    b = None if own is None else pair_values(gradient.pair, view.b.block.array(gradient.b.index), own.shape)
+    if own is None or b is None:
         return None
+    a = own.astype(np.float64, copy=False)
     agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
     return agreeing
 
 
 def updates(runs: Runs, view: StepView, found: list[Gradient], history: UpdateHistory) -> list[Update]:
     """The updates of all paired weights whose gradients agree in this step (or are recorded on neither side)."""
-    by_pair = {gradient.pair.a: gradient for gradient in found}
+    by_pair = {gradient.pair: gradient for gradient in found}
     measured = []
     for pair in runs.weights:
-        gradient = by_pair.get(pair.a)
-        if pair.a in history.noise or (gradient and gradient.error > view.tolerances.gradient):
+        gradient = by_pair.get(pair)
+        if pair in history.noise or (gradient and gradient.error > view.tolerances.gradient):
             continue
         before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
         if before is None or after is None:
@@ -121,13 +122,13 @@ def _measure(
         np.asarray(late, np.float64) - np.asarray(early, np.float64) for late, early in zip(after, before, strict=True)
     )
     x, y = a, b
-    mask = history.trusted.get(pair.a)
+    mask = history.trusted.get(pair)
     if mask is not None and mask.shape == a.shape and mask.any():
         x, y = a[mask], b[mask]
     # Values are rounded when written: half a unit of the weight each, whatever the size of the update.
     rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norm(x), norm(y), 1e-300)
     carried = GROWTH * (gradient.error if gradient and np.isfinite(gradient.error) else 0.0)
-    carried = max(carried, REMEMBERED * history.worst.get(pair.a, 0.0))
+    carried = max(carried, REMEMBERED * history.worst.get(pair, 0.0))
     tolerance = max(view.tolerances.update, min(carried, CEILING), rounding)
     return Update(pair, a, b, relative_error(x, y), tolerance)
 
@@ -273,8 +274,8 @@ def _writing_sites(runs: Runs, view: StepView, update: Update) -> tuple[Observat
     if before is None:
         return None, None
     scale = max(norm(update.a), norm(update.b), 1e-300)
-    a = _written(view.a.block, update.pair.a, before[0], None)
-    b = _written(view.b.block, update.pair.b, before[1], update.pair)
+    a = _written(view.a.block, update.pair, before[0], of_a=True)
+    b = _written(view.b.block, update.pair, before[1], of_a=False)
     limit = update.tolerance * scale
 
     def lonely(own: list[tuple[Observation, Array]], other: list[tuple[Observation, Array]]) -> Observation | None:
@@ -286,15 +287,16 @@ def _writing_sites(runs: Runs, view: StepView, update: Update) -> tuple[Observat
     return lonely(a, b), lonely(b, a)
 
 
-def _written(block: Block, variable: int, before: Array, pair: VariablePair | None) -> list[tuple[Observation, Array]]:
-    """A variable's value after each of its writes in one step."""
+def _written(block: Block, pair: VariablePair, before: Array, *, of_a: bool) -> list[tuple[Observation, Array]]:
+    """The value of a pair's variable of one side after each of its writes in one step."""
+    variable = pair.a if of_a else pair.b
     value = np.asarray(before, np.float64)
     values = []
     for seen in of_variable(block, "assign").get(variable, []):
         if not seen.stored:
             continue
         written = block.array(seen.index)
-        turned = written if pair is None else pair_values(pair, written, before.shape)
+        turned = own_values(pair, written) if of_a else pair_values(pair, written, before.shape)
         if turned is None or turned.shape != before.shape:
             continue
         change = np.asarray(turned, np.float64)

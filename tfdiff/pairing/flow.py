@@ -17,7 +17,7 @@ PASS_THROUGH = frozenset(
 _SQUARE = frozenset({"Square", "SquaredDifference", "Pow"})
 _REDUCE = frozenset({"Mean", "Sum"})
 # Nonlinearities that survive another way of writing; hand-written ones count as what they are made for.
-_ACTIVATIONS = {
+ACTIVATIONS = {
     **dict.fromkeys(("Relu", "Relu6", "LeakyRelu", "Maximum", "Select", "SelectV2"), "relu"),
     **dict.fromkeys(("Softmax", "Exp"), "softmax"),
     **dict.fromkeys(("Sigmoid",), "sigmoid"),
@@ -166,7 +166,7 @@ class Flow:
         if consumers.isdisjoint(products):
             return None
         ops = {self.sites[consumer].op for consumer in consumers.difference(products)}
-        return frozenset(_ACTIVATIONS[op] for op in ops if op in _ACTIVATIONS)
+        return frozenset(ACTIVATIONS[op] for op in ops if op in ACTIVATIONS)
 
     def side(self, start: int, products: Collection[int]) -> str | None:
         """`row` or `column`: the axis it becomes in the first product of data with data (queries, keys), else None."""

@@ -6,13 +6,14 @@ constants alone, as `gamma * rsqrt(var + eps)`): reads themselves may run in any
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.pairing.flow import PASS_THROUGH, Flow, Use
 from tfdiff.pairing.parts import Constant, layout_of, operand_of
+from tfdiff.pairing.pieces import Piece, pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from tfdiff.model import Site, Variable
+    from tfdiff.pairing.pairs import Part
     from tfdiff.trace.reader import Trace
 
 
@@ -57,6 +59,21 @@ class VariableUse:
     """Whether the step writes it by other means than gradients."""
     initial_mean: float | None = None
     initial_std: float | None = None
+    pieces: tuple[Piece, ...] = ()
+    """The parts that the program treats by themselves; the whole where there is only one, () where it is not known."""
+    whole: int | None = None
+    """The variable that this is a part of (then `index` is none of a variable), None for a whole one."""
+    part: Part | None = None
+
+    @property
+    def variable(self) -> int:
+        """`Variable.index` of the variable, or of the one that this is a part of."""
+        return self.index if self.whole is None else self.whole
+
+    @property
+    def piece(self) -> Piece | None:
+        """What is known of it as one piece."""
+        return self.pieces[0] if len(self.pieces) == 1 else None
 
 
 def _created_before(variable: Variable, used: Mapping[int, Use], variables: Sequence[Variable]) -> int | None:
@@ -80,14 +97,17 @@ def uses_of(
     inputs: Sequence[Sequence[int]],
     initial: Mapping[int, tuple[float, float]] | None = None,
     constant: Constant = _no_constant,
+    shapes: Sequence[tuple[int, ...]] | None = None,
 ) -> list[VariableUse]:
     """How one step uses each variable, sorted by `Variable.index`.
 
     `sites[i]` and `inputs[i]` (positions, -1 unknown) describe the i-th record of the step; `initial` has mean and
     standard deviation of initial values; `constant` gives the value of a record where it is at hand (the axes of a
-    transpose), else None.
+    transpose), else None; with `shapes`, those of the records, the pieces of the variables are found as well.
     """
     step = _Step(sorted(variables, key=lambda variable: variable.index), Flow(sites, inputs))
+    if shapes is not None:
+        step.pieces = pieces_of(step.variables, step.flow, shapes, constant)
     return [step.describe(variable, (initial or {}).get(variable.index), constant) for variable in step.variables]
 
 
@@ -102,6 +122,7 @@ class _Step:
         self.operands = {v.index: self._operand(v) for v in variables}
         matrices = (use for index, use in self.found.items() if self.operands[index] in ("matrix", "table"))
         self.products = frozenset(use.position for use in matrices)
+        self.pieces: dict[int, list[Piece]] = {}
 
     def _operand(self, variable: Variable) -> str:
         use, reads = self.found.get(variable.index), self.flow.reads.get(variable.index, [])
@@ -153,7 +174,15 @@ class _Step:
             assigned=variable.index in flow.assigns,
             initial_mean=initial[0] if initial else None,
             initial_std=initial[1] if initial else None,
+            pieces=tuple(self._placed(piece, others) for piece in self.pieces.get(variable.index, ())),
         )
+
+    def _placed(self, piece: Piece, products: frozenset[int]) -> Piece:
+        """A piece with what lies behind it."""
+        if piece.part is None or piece.position is None:
+            return piece
+        activations = self.flow.activations(piece.position, products)
+        return replace(piece, activations=activations, side=self.flow.side(piece.position, products))
 
 
 def variable_uses(trace: Trace) -> list[VariableUse]:
@@ -178,4 +207,5 @@ def variable_uses(trace: Trace) -> list[VariableUse]:
             return None
         return block.array(seen_all[position].index)
 
-    return uses_of(trace.variables.values(), [observation.site for observation in seen_all], inputs, initial, constant)
+    sites = [observation.site for observation in seen_all]
+    return uses_of(trace.variables.values(), sites, inputs, initial, constant, [seen.shape for seen in seen_all])

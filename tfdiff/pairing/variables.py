@@ -7,17 +7,17 @@ must fit; names only break ties; what fits nowhere stays unpaired.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped, unused-ignore]
 
-from tfdiff.errors import TfdiffError
 from tfdiff.pairing.alignment import align
-from tfdiff.pairing.layouts import Fit, fit, inverse
+from tfdiff.pairing.cutting import cut, gate, in_order, merged, use_cost
+from tfdiff.pairing.layouts import Fit, fit
+from tfdiff.pairing.pairs import VariablePair, convert, convert_back, pair_from_json
 from tfdiff.pairing.uses import VariableUse, uses_of, variable_uses
 
 if TYPE_CHECKING:
@@ -67,64 +67,21 @@ _ROUNDS = 3
 Matrix = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class VariablePair:
-    """A variable of a and the one of b that stands for it; `convert` brings values from a's layout to b's."""
-
-    a: int
-    b: int
-    permutation: tuple[int, ...] | None
-    """Transposes a's value; None where the axes stay."""
-    evidence: str
-    reshape: tuple[int, ...] | None = None
-    """b's shape where transposing does not give it ((D, heads, dk) against (D, heads * dk))."""
-    restore: tuple[int, ...] | None = None
-    """The shape before `reshape`."""
-
-    def to_json(self) -> dict[str, Any]:
-        """An entry of `Header.variable_pairs`."""
-        lists = {"permutation": self.permutation, "reshape": self.reshape, "restore": self.restore}
-        named = {key: None if value is None else list(value) for key, value in lists.items()}
-        return {"a": self.a, "b": self.b, "evidence": self.evidence, **named}
-
-
-def pair_from_json(entry: Mapping[str, Any]) -> VariablePair:
-    """The inverse of `VariablePair.to_json`; raises TfdiffError for an entry that is none."""
-
-    def axes(key: str) -> tuple[int, ...] | None:
-        value = entry.get(key)
-        return None if value is None else tuple(int(axis) for axis in value)
-
-    try:
-        indices, evidence = (int(entry["a"]), int(entry["b"])), str(entry.get("evidence", ""))
-        return VariablePair(*indices, axes("permutation"), evidence, axes("reshape"), axes("restore"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise TfdiffError(f"expected a variable pair with indices a and b, found {entry!r}; record b again") from error
-
-
-def convert(value: npt.NDArray[Any], pair: VariablePair) -> npt.NDArray[Any]:
-    """A value of a's variable (initial value, gradient, update, slot of its shape) in the layout of b's."""
-    turned = value if pair.permutation is None else np.transpose(value, pair.permutation)
-    return turned if pair.reshape is None else np.reshape(turned, pair.reshape)
-
-
-def convert_back(value: npt.NDArray[Any], pair: VariablePair) -> npt.NDArray[Any]:
-    """A value of b's variable in the layout of a's."""
-    flat = value if pair.restore is None else np.reshape(value, pair.restore)
-    return flat if pair.permutation is None else np.transpose(flat, inverse(pair.permutation))
-
-
 def pair_variables(a: Sequence[VariableUse], b: Sequence[VariableUse]) -> list[VariablePair]:
     """Pairs weights with weights and states with states, in the order of a's forward pass; the rest stays unpaired.
 
     A weight may pair with a variable that the other side uses alike without training it (frozen, or behind a stopped
-    gradient). Slots, hyperparameters, seeds and metrics never pair.
+    gradient). Slots, hyperparameters, seeds and metrics never pair. Where only one side keeps in one variable what the
+    other has in several (the gates of a cell), and where the parts stand in another order, parts pair with parts.
     """
+    shapes = {(name, use.index): use.shape for name, side in (("a", a), ("b", b)) for use in side}
+    a, b = cut(a, b, _is_parameter)
     sides = _Side(a), _Side(b)
     parameters = _solve(*sides, [u for u in a if _is_parameter(u)], [u for u in b if _is_parameter(u)], {})
     known = {x.index: y.index for x, y, _ in parameters}
     states = _solve(*sides, [u for u in a if _is_state(u)], [u for u in b if _is_state(u)], known)
-    return [_pair(x, y, found, sides) for x, y, found in [*parameters, *states]]
+    found = [pair for x, y, turn in parameters for pair in in_order(x, y, _pair(x, y, turn, sides))]
+    return [*merged(found, shapes), *(_pair(x, y, turn, sides) for x, y, turn in states)]
 
 
 def _is_parameter(use: VariableUse) -> bool:
@@ -208,9 +165,12 @@ def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Seq
     cost = np.zeros((len(a), len(b)))
     for i, j in np.ndindex(cost.shape):
         x, y = a[i], b[j]
-        both = x.activations is not None and y.activations is not None
+        # Gates are told by what they meet; behind them a loop leads everywhere.
+        gates = x.piece is not None and y.piece is not None and bool(x.piece.meetings) and bool(y.piece.meetings)
+        both = x.activations is not None and y.activations is not None and not gates
         cost[i, j] += _ACTIVATION * (both and x.activations != y.activations)
         cost[i, j] += _SIDE * (None not in (x.side, y.side) and x.side != y.side)
+        cost[i, j] += use_cost(x, y)
     sizes = sorted({*side_a.sizes, *side_b.sizes})
     before = [use.upstream for use in a], [use.upstream for use in b]
     behind = [side_a.downstream[use.index] for use in a], [side_b.downstream[use.index] for use in b]
@@ -319,7 +279,10 @@ def _pair(a: VariableUse, b: VariableUse, found: Fit, sides: tuple[_Side, _Side]
         words.append(f"axes {found.permutation}" + ("" if found.certain else " (one of several ways)"))
     if found.reshape is not None:
         words.append(f"reshaped to {found.reshape}")
-    return VariablePair(a.index, b.index, found.permutation, ", ".join(words), found.reshape, found.restore)
+    if a.part is not None or b.part is not None:
+        words.append(gate(a.piece))
+    layout = found.permutation, ", ".join(words), found.reshape, found.restore
+    return VariablePair(a.variable, b.variable, *layout, a.part, b.part)
 
 
 def _consumed(a: str, b: str) -> str:

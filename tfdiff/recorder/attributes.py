@@ -14,7 +14,7 @@ _WANTED = frozenset(
         "transpose_a", "transpose_b", "adj_x", "adj_y", "padding", "strides", "dilations", "explicit_paddings",
         "data_format", "ksize", "epsilon", "is_training", "exponential_avg_factor", "alpha", "keep_dims", "axis",
         "batch_dims", "equation", "half_pixel_centers", "align_corners", "SrcT", "DstT", "begin_mask", "end_mask",
-        "shrink_axis_mask", "rate", "U", "V", "use_nesterov", "use_locking",
+        "shrink_axis_mask", "ellipsis_mask", "new_axis_mask", "rate", "U", "V", "use_nesterov", "use_locking",
     }
 )  # fmt: skip
 _SHAPE_OPS = frozenset(

@@ -18,12 +18,13 @@ from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
-from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan
+from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from tfdiff.model import Observation
+    from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.reader import Block, Trace
 
     Array = np.ndarray[Any, Any]
@@ -60,24 +61,38 @@ def make_plan(reference: Trace, scout: Trace, share: Collection[str]) -> Planned
 def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bool) -> None:
     pairs = pair_variables(variable_uses(reference), variable_uses(scout))
     planned.pairs = tuple(pair.to_json() for pair in pairs)
-    shared = 0
+    found: dict[int, Wanted] = {}
     for pair in pairs:
-        value = reference.value_after(pair.a, -1)
-        if value is None or scout.variables[pair.b].kind not in _KINDS:
-            continue
-        if apply:
-            planned.plan.weights[pair.b] = convert(value, pair)
-            shared += 1
+        value, variable = reference.value_after(pair.a, -1), scout.variables[pair.b]
+        if value is not None and variable.kind in _KINDS and apply:
+            found.setdefault(pair.b, Wanted(variable.shape)).parts.append((pair.b_part, convert(value, pair)))
+    planned.plan.weights = found
+    complete = {index for index, wanted in found.items() if wanted.complete}
     paired = {pair.b for pair in pairs}
     count = {
         side: sum(v.kind in _KINDS for v in trace.variables.values())
         for side, trace in (("a", reference), ("b", scout))
     }
-    planned.shared["weights"] = {"shared": shared, **count}
+    planned.shared["weights"] = {"shared": len(complete), **count}
+    planned.not_shared += _partly_shared(reference, scout, pairs, found, complete) if apply else []
     for variable in scout.variables.values():
         if apply and variable.kind in _KINDS and variable.index not in paired:
             why = f"no variable of the reference of shape {variable.shape} plays its part"
             planned.not_shared.append((f"weight {variable.name} {variable.shape}", why))
+
+
+def _partly_shared(
+    reference: Trace, scout: Trace, pairs: Sequence[VariablePair], found: dict[int, Wanted], complete: set[int]
+) -> list[tuple[str, str]]:
+    """What is to be said of variables that only parts of were found on the other side."""
+    said = []
+    for index in sorted(found.keys() - complete):
+        variable, parts = scout.variables[index], found[index].parts
+        names = sorted({reference.variables[pair.a].name for pair in pairs if pair.b == index})
+        known = sum(value.size for _, value in parts)
+        why = f"{known} of its {int(np.prod(variable.shape))} elements have a counterpart, in {', '.join(names)}"
+        said.append((f"all of weight {variable.name} {variable.shape}", why))
+    return said
 
 
 def batch_of(block: Block, *, fed: bool) -> list[Observation]:

@@ -15,6 +15,7 @@ from tfdiff.errors import TfdiffError
 from tfdiff.model import Site
 from tfdiff.pairing.batches import apply_rule
 from tfdiff.pairing.noise import convert_draw
+from tfdiff.pairing.pairs import indices
 from tfdiff.pairing.rows import row_signatures
 from tfdiff.trace.records import Record
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tfdiff.pairing.batches import PartRule
+    from tfdiff.pairing.pairs import Part
     from tfdiff.recorder.output import Output
     from tfdiff.recorder.variables import Entry, Variables
     from tfdiff.trace.reader import Trace
@@ -42,11 +44,34 @@ _INITIAL_SITES = 1 << 24
 
 
 @dataclass
+class Wanted:
+    """What a variable is to start from: parts of variables of the reference, or a whole one."""
+
+    shape: tuple[int, ...]
+    parts: list[tuple[Part | None, Array]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the parts make up the whole variable."""
+        covered = np.zeros(self.shape, bool)
+        for part, _ in self.parts:
+            covered[... if part is None else indices(part)] = True
+        return bool(covered.all())
+
+    def over(self, own: Array) -> Array:
+        """The variable's own value with the parts written over it."""
+        value = own.copy()
+        for part, wanted in self.parts:
+            value[... if part is None else indices(part)] = wanted
+        return value
+
+
+@dataclass
 class Plan:
     """What `carry out` means for one run."""
 
     reference: Trace
-    weights: dict[int, Array] = field(default_factory=dict)
+    weights: dict[int, Wanted] = field(default_factory=dict)
     """Initial value per variable index of this run."""
     feeds: dict[FeedKey, PartRule] = field(default_factory=dict)
     inputs: dict[int, list[int]] = field(default_factory=dict)
@@ -134,8 +159,8 @@ class Share:
             return _record(entry, value), None, None
         if wanted is None or wanted.shape != value.shape:
             return _record(entry, value), _record(entry, value), None
-        wanted = wanted.astype(value.dtype)
-        return _record(entry, wanted), _record(entry, value), wanted
+        start = wanted.over(np.asarray(value))
+        return _record(entry, start), _record(entry, value), start
 
     def note(self, known: Sequence[tuple[Entry, Any, Array]], output: Output) -> list[tuple[Any, Array]]:
         """Note values of variables that a session has read; returns those to write, with the reference's values."""
