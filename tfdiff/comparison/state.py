@@ -38,8 +38,9 @@ def state_findings(
     """State variables whose change over the step differs although what they are computed from agrees.
 
     `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and
-    so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded`
-    holds A's variables that were reported before, `noise` those whose true gradient is zero.
+    so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). Only that
+    one side never writes them, whatever it is fed, is no consequence. `excluded` holds A's variables that were
+    reported before, `noise` those whose true gradient is zero.
     """
     found: list[tuple[VariablePair, float, float, tuple[float, float]]] = []
     for pair in runs.states:
@@ -101,6 +102,8 @@ def _consequence(view: StepView, pair: VariablePair, matching: Matching, located
         return False
     if _reads(view.a, pair.a) != _reads(view.b, pair.b):
         return True
+    if _written(view.a, pair.a) != _written(view.b, pair.b):
+        return False
     return any(
         _behind(graph, variable, frozenset(matched), frozenset(bad))
         for graph, variable, matched, bad in (
@@ -113,6 +116,11 @@ def _consequence(view: StepView, pair: VariablePair, matching: Matching, located
 def _reads(graph: StepGraph, variable: int) -> bool:
     """Whether the value of a state variable reaches the loss."""
     return any(graph.observations[i].site.variable == variable for i in graph.order)
+
+
+def _written(graph: StepGraph, variable: int) -> bool:
+    """Whether the step writes a state variable."""
+    return variable in of_variable(graph.block, "assign")
 
 
 def _behind(graph: StepGraph, variable: int, matched: frozenset[int], bad: frozenset[int]) -> bool:

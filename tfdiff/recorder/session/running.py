@@ -225,7 +225,7 @@ class Sessions:
             attrs = {"feed": number, "taped": taped, "made": place}
             if taped:
                 self.recording.rows.slice(value, place)
-                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
+                fixed = _fixed_rows(tensor)
                 key, step = (LEAF, place, number, taped, 0), self.recording.builder.begun
                 found = self.recording.share.feed(key, value, step, fixed=fixed)
                 if found is not None:
@@ -244,7 +244,7 @@ class Sessions:
             values = raw([], list(op.outputs), feeds)
             for index, (tensor, own) in enumerate(zip(op.outputs, values, strict=True)):
                 key, step = (op.type, code.called, number, True, index), self.recording.builder.begun
-                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
+                fixed = _fixed_rows(tensor)
                 found = self.recording.share.feed(key, own, step, fixed=fixed) if is_numeric(tensor) else None
                 shared.feeds[tensor.ref()] = own if found is None else found
                 if found is not None:
@@ -280,6 +280,11 @@ class Sessions:
         if self.recording.builder.applied:
             self.recording.builder.finish()
         self.recording.check_stop()
+
+
+def _fixed_rows(tensor: Any) -> bool:
+    """Whether the graph relies on the tensor's number of rows; v1 extents are objects, never None."""
+    return bool(tensor.shape.rank) and tensor.shape.as_list()[0] is not None
 
 
 def _results(call: GradientCall) -> set[str]:
