@@ -24,6 +24,7 @@ UNEXPLAINED = "unexplained"
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("data-scale",), ("data",), data.scale),
+    Hypothesis(("data-augmentation",), ("data",), data.augmentation),
     Hypothesis(("data-shuffle",), ("data",), data.shuffle),
     Hypothesis(("data-dropped-batch",), ("data",), data.dropped_batch),
     Hypothesis(("data-batch-size",), ("data",), data.batch_size),
