@@ -17,6 +17,7 @@ from tfdiff.causes import (
     smoothing,
     state,
     training,
+    windows,
 )
 from tfdiff.causes.hypothesis import Hypothesis
 
@@ -30,6 +31,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("data-batch-size",), ("data",), data.batch_size),
     Hypothesis(("init-distribution",), ("init",), init.distribution),
     Hypothesis(("dropout-rate",), ("forward",), dropout.dropout_rate),
+    Hypothesis(("dropout-rate",), ("forward",), dropout.dropout_rate_behind),
+    Hypothesis(("stride-or-pool", "padding"), ("forward",), windows.window),
     Hypothesis(("training-flag",), ("forward",), normalization.training_flag),
     Hypothesis(("loss-from-logits",), ("forward", "loss"), loss.loss_from_logits),
     Hypothesis(("loss-smoothing",), ("loss",), smoothing.label_smoothing),
@@ -42,6 +45,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("bias-missing",), ("forward",), layers.bias_missing),
     Hypothesis(("arch-extra-layer",), ("forward",), architecture.extra_layer),
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
+    Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
+    Hypothesis(("arch-width",), ("forward",), architecture.width),
     Hypothesis(("lr", "lr-schedule"), ("update",), optimizer.learning_rate),
     Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
