@@ -84,10 +84,10 @@ def width(scene: Scene) -> Proposal | None:
     if a is None or b is None:
         return None
     ops = scene.a.observations[a], scene.b.observations[b]
-    found = _units(scene.a, a), _units(scene.b, b)
-    if ops[0].site.op != ops[1].site.op or found[0] is None or found[1] is None:
+    first, second = _units(scene.a, a), _units(scene.b, b)
+    if ops[0].site.op != ops[1].site.op or first is None or second is None:
         return None
-    (kernel_a, units_a), (kernel_b, units_b) = found
+    (kernel_a, units_a), (kernel_b, units_b) = first, second
     if units_a == units_b or scene.pair_of_a.get(kernel_a) is not None or scene.pair_of_b.get(kernel_b) is not None:
         return None
     place = scene.finding.divergence.b

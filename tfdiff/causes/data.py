@@ -42,7 +42,7 @@ def shuffle(scene: Scene) -> Proposal | None:
 
 
 def augmentation(scene: Scene) -> Proposal | None:
-    """One run changes its rows at random (turns, shifts, flips), the other does not: the originals are the same rows."""
+    """One run changes its rows at random (turns, shifts, flips), the other feeds what they were made from."""
     found = _numbers(scene, "data-augmentation")
     if found is None or found.get("by") not in ("a", "b"):
         return None
@@ -53,7 +53,7 @@ def augmentation(scene: Scene) -> Proposal | None:
     return Proposal(
         changed,
         unknown,
-        f"{who} augments its rows ({generator} changes {percent(changed)} of them), {other} feeds the same rows as they are",
+        f"{who} augments its rows ({generator} changes {percent(changed)} of them), {other} feeds the rows as they are",
         f"{fix}{where}",
         {"a": changed if who == "A" else 0.0, "b": changed if who == "B" else 0.0},
         fitted=0,

@@ -39,7 +39,10 @@ def window(scene: Scene) -> Proposal | None:
         scene.a.error(a, predicted),
         f"{second.site.op} has {_words(scene.b, b, names)} in B, {_words(scene.a, a, names)} in A",
         f"{_words(scene.a, a, names)}{at(scene.finding.divergence.b)}",
-        {side: {name: _short(seen.site.attrs.get(name)) for name in names} for side, seen in (("a", first), ("b", second))},
+        {
+            side: {name: _short(seen.site.attrs.get(name)) for name in names}
+            for side, seen in (("a", first), ("b", second))
+        },
         fitted=0,
         code="padding" if names == ["padding"] else "stride-or-pool",
     )

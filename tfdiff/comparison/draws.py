@@ -70,7 +70,9 @@ def dropped(graph: StepGraph, draw: int) -> Dropped | None:
         seen = graph.observations[y]
         if not is_float(seen) or seen.size < MIN_ELEMENTS or not seen.stats.zeros:
             continue
-        moving = [i for i in graph.operands(y) if i in graph.data and _fits(graph, i, y) and not _of_draw(graph, i, draw)]
+        moving = [
+            i for i in graph.operands(y) if i in graph.data and _fits(graph, i, y) and not _of_draw(graph, i, draw)
+        ]
         if len(moving) != 1:
             continue
         chain, x = {y}, moving[0]
@@ -114,7 +116,7 @@ def _other_share(a: Dropped, b: Dropped) -> bool:
     """Whether the shares differ by more than the two sets of elements let expect."""
     middle = 0.5 * (a.share + b.share)
     spread = (middle * (1.0 - middle) * (1.0 / a.count + 1.0 / b.count)) ** 0.5
-    return 0.0 < min(a.share, b.share) and max(a.share, b.share) < 1.0 and abs(a.share - b.share) > SIGMAS * spread
+    return min(a.share, b.share) > 0.0 and max(a.share, b.share) < 1.0 and abs(a.share - b.share) > SIGMAS * spread
 
 
 def _finding(runs: Runs, view: StepView, located: Located, found: list[tuple[Dropped, Dropped]]) -> Finding:

@@ -71,12 +71,11 @@ def augmentation(runs: Runs, made: tuple[Made | None, Made | None], rows: list[l
     The rows prove it: element by element they are not what they were made from, and what they were made from are the
     other side's rows.
     """
-    random = [found is not None and found.random for found in made]
-    if random[0] == random[1]:
+    random = [(side, found) for side, found in enumerate(made) if found is not None and found.random]
+    if len(random) != 1:
         return None
-    one, other = (0, 1) if random[0] else (1, 0)
-    generator, traces = made[one], (runs.a, runs.b)
-    assert generator is not None
+    (one, generator), traces = random[0], (runs.a, runs.b)
+    other = 1 - one
     unknown = min(
         _unknown(rows[one], rows[other], traces[other]),  # what was made is made from the other side's rows
         _unknown(rows[other], rows[one], traces[one]),  # or the other's rows are in the array it was made from

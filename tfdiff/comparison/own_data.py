@@ -120,13 +120,9 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
         findings.append(_finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]))
     elif words:
         notes.append(words)
-    if order_a and order_b and {order_a.order.dropped_last, order_b.order.dropped_last} == {True, False}:
-        side = "a" if order_a.order.dropped_last else "b"
-        total = order_a.source.rows
-        words = f"{side} leaves out the last {total % sizes[0] if sizes[0] else 0} of {total} rows, which fill no batch"
-        findings.append(
-            _finding(runs, "data-dropped-batch", places, words, 1.0, rows=total, batch=sizes[0], dropped_by=side)
-        )
+    dropped = _dropped(runs, order_a, order_b, places, sizes[0])
+    if dropped is not None:
+        findings.append(dropped)
     if scaled is None and _known_share(a, b, runs) < KNOWN_SHARE:
         why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
         notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
@@ -134,10 +130,23 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
     return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
 
 
+def _dropped(
+    runs: Runs, order_a: Ordered | None, order_b: Ordered | None, places: tuple[Place, Place], batch: int
+) -> Finding | None:
+    """Rows at the end that only one side leaves out."""
+    if not (order_a and order_b and {order_a.order.dropped_last, order_b.order.dropped_last} == {True, False}):
+        return None
+    side = "a" if order_a.order.dropped_last else "b"
+    total = order_a.source.rows
+    words = f"{side} leaves out the last {total % batch if batch else 0} of {total} rows, which fill no batch"
+    return _finding(runs, "data-dropped-batch", places, words, 1.0, rows=total, batch=batch, dropped_by=side)
+
+
 def _augmented(runs: Runs, numbers: dict[str, Any], places: tuple[Place, Place]) -> Finding:
     """Rows that only one side changes at random."""
     side = numbers["by"]
-    words = f"{numbers['generator']} changes {100 * numbers['changed']:.0f} % of the rows in {side}; the other takes them as they are"
+    changed = f"{100 * numbers['changed']:.0f} % of the rows"
+    words = f"{numbers['generator']} changes {changed} in {side}, the other takes them as they are"
     return _finding(runs, "data-augmentation", places, words, numbers["changed"], **numbers)
 
 

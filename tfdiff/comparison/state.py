@@ -102,7 +102,8 @@ def _consequence(view: StepView, pair: VariablePair, matching: Matching, located
         return False
     if _reads(view.a, pair.a) != _reads(view.b, pair.b):
         return True
-    if _written(view.a, pair.a) != _written(view.b, pair.b):
+    written = _written(view.a, pair.a), _written(view.b, pair.b)
+    if written[0] != written[1] and _as_many_statistics(view, pair, written_in_a=written[0]):
         return False
     return any(
         _behind(graph, variable, frozenset(matched), frozenset(bad))
@@ -121,6 +122,29 @@ def _reads(graph: StepGraph, variable: int) -> bool:
 def _written(graph: StepGraph, variable: int) -> bool:
     """Whether the step writes a state variable."""
     return variable in of_variable(graph.block, "assign")
+
+
+def _as_many_statistics(view: StepView, pair: VariablePair, *, written_in_a: bool) -> bool:
+    """Whether the side that never writes the variable takes as many statistics of its size as the other: without them
+    the layer is missing there.
+    """
+    written, other = (view.a, view.b) if written_in_a else (view.b, view.a)
+    sites = of_variable(written.block, "assign").get(pair.a if written_in_a else pair.b, [])
+    counts = [_statistics(graph, sites[0].size) for graph in (written, other)]
+    return 0 < counts[0] <= counts[1]
+
+
+def _statistics(graph: StepGraph, size: int) -> int:
+    """Number of means over the batch that have `size` elements; a fused normalization takes two."""
+    total = 0
+    for index in graph.data & graph.members:
+        seen = graph.observations[index]
+        if seen.site.op.startswith("FusedBatchNorm"):
+            first = seen.site.attrs.get("data_format") == "NCHW"
+            total += 2 * (seen.site.output == 0 and size == seen.shape[1 if first else -1])
+        elif seen.site.op == "Mean" and seen.size == size:
+            total += any(graph.observations[operand].size > size for operand in graph.operands(index))
+    return total
 
 
 def _behind(graph: StepGraph, variable: int, matched: frozenset[int], bad: frozenset[int]) -> bool:

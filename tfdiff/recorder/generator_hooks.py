@@ -54,9 +54,7 @@ def install(recording: Recording, patches: Patches, module: ModuleType) -> None:
     patches.wrap(iterator, "_get_batches_of_transformed_samples", make_draw)
 
 
-def _note(
-    recording: Recording, iterator: Any, indices: Array, batch: Any, place: str | None, *, first: bool
-) -> None:
+def _note(recording: Recording, iterator: Any, indices: Array, batch: Any, place: str | None, *, first: bool) -> None:
     """Called from whatever thread draws. What cannot be told is left out: the rows are then not known, as before."""
     try:
         made = [np.asarray(part) for part in _flat(batch)]

@@ -103,5 +103,6 @@ def _counts(values: dict[str, int]) -> str:
 def _rows(entry: dict[str, Any]) -> str:
     where = f", {plain(entry['source'])}" if entry["source"] else ""
     if entry["transformed"] is not None:
-        return f"{plain(entry['name'])}: {count(entry['rows'], 'row')} made, {entry['transformed']:,} of them changed{where}"
+        made = f"{count(entry['rows'], 'row')} made, {entry['transformed']:,} of them changed"
+        return f"{plain(entry['name'])}: {made}{where}"
     return f"{plain(entry['name'])}: {count(entry['rows'], 'row')} of {', '.join(map(plain, entry['parts']))}{where}"
