@@ -223,6 +223,10 @@ class RowSource:
     rows: int
     parts: tuple[str, ...]
     """One description per part, e.g. `float32[784]`."""
+    transformed: int | None = None
+    """Not None: no whole array, but `rows` rows that a generator made, in the order of drawing. There are twice as many
+    hashes: the rows as made, then the rows of the whole array they were made from. The number is that of rows that were
+    changed."""
 
 
 @dataclass(frozen=True)

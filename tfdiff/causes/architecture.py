@@ -10,6 +10,9 @@ from tfdiff.causes.scene import LINEAR_OPS
 from tfdiff.causes.words import at, named, plain
 from tfdiff.pairing.distance import relative_error
 
+STRUCTURE = 0.05
+"""Doubt where the proof is where the layers stand, not what they compute."""
+
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side
     from tfdiff.model import Place
@@ -47,6 +50,70 @@ def missing_layer(scene: Scene) -> Proposal | None:
         fitted=0,
         code="arch-missing-layer",
     )
+
+
+def layers_behind(scene: Scene) -> Proposal | None:
+    """Behind the first divergence: weights of one side only, between layers that both have."""
+    if scene.finding.kind != "layers":
+        return None
+    numbers = scene.finding.numbers
+    a, b = int(numbers["a"]), int(numbers["b"])
+    place = scene.finding.divergence.b
+    side, who, other = (scene.a, "A", "B") if a > b else (scene.b, "B", "A")
+    known = [v for v in numbers["variables"] if v in side.trace.variables]
+    count = abs(a - b)
+    if not count or len(known) != count:
+        return None
+    remove = f"remove {'this layer' if count == 1 else f'these {count} layers'}{at(place)}"
+    add = f"add {_layers(count)} as in A ({named(scene.finding.divergence.a)}){at(place)}"
+    return Proposal(
+        1.0,
+        0.0,
+        f"{who} has {_layers(count)} that {other} lacks here ({_names(side, known)})",
+        remove if who == "B" else add,
+        {"a": a, "b": b},
+        fitted=0,
+        code="arch-extra-layer" if who == "B" else "arch-missing-layer",
+        doubt=STRUCTURE,
+    )
+
+
+def width(scene: Scene) -> Proposal | None:
+    """Two layers of one kind that stand at the same place and have another number of outputs."""
+    a, b = scene.a.frontier, scene.b.frontier
+    if a is None or b is None:
+        return None
+    ops = scene.a.observations[a], scene.b.observations[b]
+    first, second = _units(scene.a, a), _units(scene.b, b)
+    if ops[0].site.op != ops[1].site.op or first is None or second is None:
+        return None
+    (kernel_a, units_a), (kernel_b, units_b) = first, second
+    if units_a == units_b or scene.pair_of_a.get(kernel_a) is not None or scene.pair_of_b.get(kernel_b) is not None:
+        return None
+    place = scene.finding.divergence.b
+    return Proposal(
+        abs(units_a - units_b) / max(units_a, units_b),
+        0.0,
+        f"this layer has {_outputs(units_b)} in B, {units_a} in A",
+        f"give it {_outputs(units_a)} as in A ({named(scene.finding.divergence.a)}){at(place)}",
+        {"a": units_a, "b": units_b},
+        fitted=0,
+        doubt=STRUCTURE,
+    )
+
+
+def _outputs(count: int) -> str:
+    return "1 output" if count == 1 else f"{count} outputs"
+
+
+def _units(side: Side, index: int) -> tuple[int, int] | None:
+    """Variable and number of outputs of a matrix product or convolution."""
+    seen = side.observations[index]
+    for _, variable in _linear(side, [index]):
+        if len(side.trace.variables[variable].shape) > 1 and seen.shape:
+            first = seen.site.attrs.get("data_format") == "NCHW" and len(seen.shape) > 2
+            return variable, seen.shape[1] if first else seen.shape[-1]
+    return None
 
 
 def _layers(count: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.scene import same
-from tfdiff.causes.words import at, number
+from tfdiff.causes.words import at, number, percent, plain
 from tfdiff.errors import TfdiffError
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tfdiff.trace.reader import Block, Trace
 
 MAX_STEPS = 20
+UNKNOWN = 0.05
+"""Share of rows that may be found on one side only: a few of an array may be hashed otherwise."""
 
 
 def shuffle(scene: Scene) -> Proposal | None:
@@ -37,6 +39,26 @@ def shuffle(scene: Scene) -> Proposal | None:
             else f"take the rows in their order: no shuffle{where}"
         )
     return Proposal(1.0, 0.0, summary, fix, {"a": kinds["a"], "b": kinds["b"]}, fitted=0)
+
+
+def augmentation(scene: Scene) -> Proposal | None:
+    """One run changes its rows at random (turns, shifts, flips), the other feeds what they were made from."""
+    found = _numbers(scene, "data-augmentation")
+    if found is None or found.get("by") not in ("a", "b"):
+        return None
+    changed, unknown = float(found.get("changed", 0.0)), float(found.get("unknown", 1.0))
+    who, other = found["by"].upper(), "B" if found["by"] == "a" else "A"
+    generator, where = plain(str(found.get("generator", "a generator"))), at(scene.finding.divergence.b)
+    fix = f"augment the rows as A does ({generator})" if who == "A" else "feed the rows as they are: no augmentation"
+    return Proposal(
+        changed,
+        unknown,
+        f"{who} augments its rows ({generator} changes {percent(changed)} of them), {other} feeds the rows as they are",
+        f"{fix}{where}",
+        {"a": changed if who == "A" else 0.0, "b": changed if who == "B" else 0.0},
+        fitted=0,
+        noise=UNKNOWN,
+    )
 
 
 def dropped_batch(scene: Scene) -> Proposal | None:

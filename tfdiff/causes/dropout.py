@@ -43,8 +43,7 @@ class Drop:
 
     def again(self, x: Floats, uniform: Floats) -> Floats:
         """What this dropout makes of another tensor with a draw of its shape."""
-        kept = uniform < 1.0 - self.rate if self.below else uniform >= self.rate
-        return np.where(kept, x * self.scale, 0.0)
+        return np.where(_kept(self, uniform), x * self.scale, 0.0)
 
 
 def dropout_rate(scene: Scene) -> Proposal | None:
@@ -82,6 +81,52 @@ def _rate_proof(scene: Scene, cut: Cut, a: Drop, b: Drop) -> tuple[float, float,
     before = before if y_a is None else relative_error(y_a.reshape(with_b.shape), with_b)
     kept = draw < 1.0 - a.rate if b.below else draw >= a.rate
     return before, scene.miss(a.index, np.where(kept, cut.x_b * a.scale, 0.0)), 0.05
+
+
+def dropout_rate_behind(scene: Scene) -> Proposal | None:
+    """Behind the first divergence: equal draws, another share. Each rate is fitted where its own tensors stand, and A's
+    dropout is computed again from A's tensor with B's rate and with its own.
+    """
+    dropouts = scene.finding.numbers.get("dropouts", ()) if scene.finding.kind == "draws" else ()
+    found = [pair for numbers in dropouts if (pair := _own_drops(scene, *numbers)) is not None]
+    if not found or len(found) < len(dropouts):
+        return None
+    (x, a, b), rates = found[0], [(_rounded(a.rate), _rounded(b.rate)) for _, a, b in found]
+    y, drawn = scene.a.array(a.index), a.uniform
+    if y is None or drawn is None:
+        return None
+    inverted = all(same(one + other, 1.0) for one, other in rates)
+    kinds = list(dict.fromkeys(rates))
+    more = f", and so in {len(found) - 1} more dropouts" if len(found) > 1 else ""
+    if len(kinds) > 1:
+        more += " (" + ", ".join(f"{percent(other)} for {percent(one)}" for one, other in kinds[1:]) + ")"
+    return Proposal(
+        relative_error(y, b.again(x, drawn).reshape(y.shape)),
+        relative_error(y, a.again(x, drawn).reshape(y.shape)),
+        _summary(a.rate, b.rate, inverted=inverted) + more,
+        _fix(scene, b.index, a.rate, inverted=inverted),
+        {"a": rates[0][0], "b": rates[0][1]},
+        fitted=2,
+    )
+
+
+def _own_drops(scene: Scene, a_x: int, a_y: int, b_x: int, b_y: int) -> tuple[Floats, Drop, Drop] | None:
+    """A's tensor in front of its dropout, and both dropouts fitted, if their rates differ."""
+    drops = []
+    for side, before, after in ((scene.a, a_x, a_y), (scene.b, b_x, b_y)):
+        x, y = side.array(before), side.array(after)
+        if x is None or y is None or x.size != y.size:
+            return None
+        drop = _as_drop(side, after, x, y.reshape(x.shape), side.ancestors((before,)))
+        if drop is None or drop.uniform is None:
+            return None
+        drops.append((x, drop))
+    (x, a), (_, b) = drops
+    return None if a.scaled != b.scaled or _may_be_equal(a, b) else (x, a, b)
+
+
+def _kept(drop: Drop, uniform: Floats) -> npt.NDArray[np.bool_]:
+    return uniform < 1.0 - drop.rate if drop.below else uniform >= drop.rate
 
 
 def dropout_absent(scene: Scene) -> Proposal | None:

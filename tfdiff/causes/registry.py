@@ -18,6 +18,7 @@ from tfdiff.causes import (
     smoothing,
     state,
     training,
+    windows,
 )
 from tfdiff.causes.hypothesis import Hypothesis
 
@@ -25,11 +26,14 @@ UNEXPLAINED = "unexplained"
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("data-scale",), ("data",), data.scale),
+    Hypothesis(("data-augmentation",), ("data",), data.augmentation),
     Hypothesis(("data-shuffle",), ("data",), data.shuffle),
     Hypothesis(("data-dropped-batch",), ("data",), data.dropped_batch),
     Hypothesis(("data-batch-size",), ("data",), data.batch_size),
     Hypothesis(("init-distribution",), ("init",), init.distribution),
     Hypothesis(("dropout-rate",), ("forward",), dropout.dropout_rate),
+    Hypothesis(("dropout-rate",), ("forward",), dropout.dropout_rate_behind),
+    Hypothesis(("stride-or-pool", "padding"), ("forward",), windows.window),
     Hypothesis(("training-flag",), ("forward",), normalization.training_flag),
     Hypothesis(("loss-from-logits",), ("forward", "loss"), loss.loss_from_logits),
     Hypothesis(("loss-smoothing",), ("loss",), smoothing.label_smoothing),
@@ -42,6 +46,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("bias-missing",), ("forward",), layers.bias_missing),
     Hypothesis(("arch-extra-layer",), ("forward",), architecture.extra_layer),
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
+    Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
+    Hypothesis(("arch-width",), ("forward",), architecture.width),
     Hypothesis(("lr", "lr-schedule"), ("update",), optimizer.learning_rate),
     Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),

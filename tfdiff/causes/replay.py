@@ -5,6 +5,7 @@ To get at inner tensors of which only a sketch was kept, and to ask what an op w
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,6 +68,33 @@ def _conv2d(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats | No
     return np.tensordot(windows, kernel, axes=([3, 4, 5], [2, 0, 1]))
 
 
+def _pool(largest: bool) -> Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]:  # noqa: FBT001
+    """Pooling over NHWC, one shifted view per element of the window."""
+
+    def compute(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats | None:
+        (x,) = operands
+        size, stride, padding = attrs.get("ksize", ()), attrs.get("strides", ()), attrs.get("padding")
+        if attrs.get("data_format", "NHWC") != "NHWC" or len(size) != 4 or len(stride) != 4 or x.ndim != 4:
+            return None
+        if (size[0], size[3], stride[0], stride[3]) != (1, 1, 1, 1) or padding not in ("SAME", "VALID"):
+            return None
+        (height, width), (down, right) = size[1:3], stride[1:3]
+        count = np.ones_like(x[:1, :, :, :1])
+        if padding == "SAME":
+            around = [(0, 0), _same(x.shape[1], height, down), _same(x.shape[2], width, right), (0, 0)]
+            x = np.pad(x, around, constant_values=-np.inf if largest else 0.0)
+            count = np.pad(count, around)
+        rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
+        places = [(i, j) for i in range(height) for j in range(width)]
+        views = (x[:, i : i + rows : down, j : j + columns : right] for i, j in places)
+        if largest:
+            return np.asarray(reduce(np.maximum, views))
+        counted = (count[:, i : i + rows : down, j : j + columns : right] for i, j in places)
+        return np.asarray(sum(views) / sum(counted))
+
+    return compute
+
+
 def _same(length: int, size: int, stride: int) -> tuple[int, int]:
     """Zeros before and behind, as TensorFlow's SAME has them: the odd one behind."""
     total = max((-(-length // stride) - 1) * stride + size - length, 0)
@@ -99,6 +127,8 @@ def _first(_: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
 OPS: dict[str, Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]] = {
     "MatMul": _matmul,
     "BatchMatMulV2": _batch_matmul,
+    "MaxPool": _pool(True),
+    "AvgPool": _pool(False),
     "BiasAdd": _bias_add,
     "Conv2D": _conv2d,
     "Add": _elementwise(np.add),

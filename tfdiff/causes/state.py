@@ -41,7 +41,7 @@ def momentum(scene: Scene) -> Proposal | None:
         d_a, d_b = a_after - before, b_after - before
         if not np.any(d_a) or not np.any(d_b):
             continue
-        for statistic in _statistics(scene, before):
+        for statistic in _statistics(scene, before, scene.a):
             a, b = _fit(before, d_a, statistic), _fit(before, d_b, statistic)
             if a is None or b is None or same(1.0 - a, 1.0 - b, 1e-3):
                 continue
@@ -67,7 +67,7 @@ def unbiased_variance(scene: Scene) -> Proposal | None:
             continue
         before, a_after, b_after = values
         d_a, d_b = a_after - before, b_after - before
-        for statistic, rows in _variances(scene, before):
+        for statistic, rows in _variances(scene.a, before):
             corrected = statistic * (rows / (rows - 1.0))
             for a_stat, b_stat, who in ((corrected, statistic, "A"), (statistic, corrected, "B")):
                 a, b = _fit(before, d_a, a_stat), _fit(before, d_b, b_stat)
@@ -102,7 +102,8 @@ def updates_not_run(scene: Scene) -> Proposal | None:
         if not _never_moves(still, variable):
             continue
         moved = (b_after if still_a else a_after) - before
-        for statistic in _statistics(scene, before, equal=False):
+        moving = scene.b if still is scene.a else scene.a
+        for statistic in _statistics(scene, before, moving, equal=False):
             kept = _fit(before, moved, statistic)
             if kept is None:
                 continue
@@ -165,37 +166,39 @@ def _fit(before: Floats, moved: Floats, statistic: Floats) -> float | None:
     return 1.0 - share
 
 
-def _statistics(scene: Scene, like: Floats, *, equal: bool = True) -> list[Floats]:
-    """Batch statistics shaped like the variable: recorded (if `equal`: in B too), and moments of activations."""
+def _statistics(scene: Scene, like: Floats, side: Side, *, equal: bool = True) -> list[Floats]:
+    """A side's batch statistics shaped like the variable: recorded (if `equal`: in B too), and moments of
+    activations.
+    """
     found: list[Floats] = []
     others = [seen.index for seen in scene.b.with_role("activation") if seen.size == like.size]
-    for seen in scene.a.with_role("activation"):
-        value = scene.a.array(seen.index) if seen.size == like.size and "float" in seen.dtype else None
+    for seen in side.with_role("activation"):
+        value = side.array(seen.index) if seen.size == like.size and "float" in seen.dtype else None
         if value is not None and (not equal or scene.b.find(value, others, scene.tolerance) is not None):
             found.append(value.reshape(like.shape))
-    for variance, rows in _variances(scene, like):
+    for variance, rows in _variances(side, like):
         found += [variance, variance * (rows / (rows - 1.0))]
-    return found + _means(scene, like)
+    return found + _means(side, like)
 
 
-def _tables(scene: Scene, like: Floats) -> list[Floats]:
-    """A's activations as (rows, channels), with as many channels as the variable has elements."""
+def _tables(side: Side, like: Floats) -> list[Floats]:
+    """A side's activations as (rows, channels), with as many channels as the variable has elements."""
     found = []
-    for seen in scene.a.with_role("activation", "input"):
+    for seen in side.with_role("activation", "input"):
         channels = {len(seen.shape) - 1, 1} if len(seen.shape) > 1 and "float" in seen.dtype and seen.stored else set()
         for axis in (axis for axis in channels if seen.shape[axis] == like.size):
-            value = scene.a.array(seen.index)
+            value = side.array(seen.index)
             if value is not None:
                 found.append(np.moveaxis(value, axis, -1).reshape(-1, like.size))
     return [table for table in found if len(table) > 1][:MAX_TABLES]
 
 
-def _means(scene: Scene, like: Floats) -> list[Floats]:
-    return [table.mean(axis=0).reshape(like.shape) for table in _tables(scene, like)]
+def _means(side: Side, like: Floats) -> list[Floats]:
+    return [table.mean(axis=0).reshape(like.shape) for table in _tables(side, like)]
 
 
-def _variances(scene: Scene, like: Floats) -> list[tuple[Floats, float]]:
-    return [(table.var(axis=0).reshape(like.shape), float(len(table))) for table in _tables(scene, like)]
+def _variances(side: Side, like: Floats) -> list[tuple[Floats, float]]:
+    return [(table.var(axis=0).reshape(like.shape), float(len(table))) for table in _tables(side, like)]
 
 
 def _momentum_fix(scene: Scene, wanted: float) -> str:

@@ -119,7 +119,7 @@ def _drift(runs: Runs, pair: EvalPair, steps: StepsResult) -> float | None:
     reads = _reads(pair.b.block)
     for seen in pair.a.block.observations:
         known = runs.by_a.get(seen.site.variable) if seen.site.variable is not None else None
-        if known is None or seen.site.role not in PARAMETERS or seen.site.phase != "forward" or known.a in steps.noise:
+        if known is None or seen.site.role not in PARAMETERS or seen.site.phase != "forward" or known in steps.noise:
             continue
         other = reads.get(known.b)
         if other is not None and (seen.stats.norm or other.stats.norm):

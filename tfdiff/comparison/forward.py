@@ -101,7 +101,7 @@ def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
 
 def _output_pairs(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
     """Outputs of paired weights."""
-    outputs = _weight_outputs(view.a), _weight_outputs(view.b)
+    outputs = weight_outputs(view.a), weight_outputs(view.b)
     for variable, indices in outputs[0].items():
         pair = runs.by_a.get(variable)
         others = outputs[1].get(pair.b, []) if pair is not None else []
@@ -174,7 +174,7 @@ def _output_error(view: StepView, a: int, b: int) -> float:
     return layout_error(one, other, best_permutation(one, other))
 
 
-def _weight_outputs(graph: StepGraph) -> dict[int, list[int]]:
+def weight_outputs(graph: StepGraph) -> dict[int, list[int]]:
     """By variable: the ops in which a matrix or kernel meets the batch, in order of execution."""
     found: dict[int, list[int]] = {}
     for index in sorted(graph.weighted):

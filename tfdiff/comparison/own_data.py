@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.comparison.findings import Finding
+from tfdiff.comparison.originals import augmentation, made_rows, whole_sources
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.rows import find_rows, find_steps, row_order, row_signatures
 
@@ -98,12 +99,18 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
     if watch.same:
         return [], []
     a, b = _fed(runs)
-    if all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
+    made = made_rows(runs.a, a.rows), made_rows(runs.b, b.rows)
+    # From here on a row that a generator made stands for the one it was made from: order and size are those of these.
+    a, b = (fed if m is None else replace(fed, rows=m.originals) for fed, m in zip((a, b), made, strict=True))
+    augmented = augmentation(runs, made, [a.rows, b.rows]) if a.rows else None
+    if augmented is None and all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
         unknown = "only statistics of the batches are kept: their order, scale and size were not compared"
         return [], [] if a.rows else [unknown]
     order_a, order_b = _ordered(a, runs.a, runs.b), _ordered(b, runs.b, runs.a)
     findings = []
     notes: list[str] = []
+    if augmented is not None:
+        findings.append(_augmented(runs, augmented, _places(a, b, order_a, order_b)))
     scaled = None if _known_share(a, b, runs) >= KNOWN_SHARE else _scale(a, b)
     if scaled is not None:
         scale, offset, error, part = scaled
@@ -122,18 +129,34 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
         findings.append(_finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]))
     elif words:
         notes.append(words)
-    if order_a and order_b and {order_a.order.dropped_last, order_b.order.dropped_last} == {True, False}:
-        side = "a" if order_a.order.dropped_last else "b"
-        total = order_a.source.rows
-        words = f"{side} leaves out the last {total % sizes[0] if sizes[0] else 0} of {total} rows, which fill no batch"
-        findings.append(
-            _finding(runs, "data-dropped-batch", places, words, 1.0, rows=total, batch=sizes[0], dropped_by=side)
-        )
+    dropped = _dropped(runs, order_a, order_b, places, sizes[0])
+    if dropped is not None:
+        findings.append(dropped)
     if scaled is None and _known_share(a, b, runs) < KNOWN_SHARE:
         why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
         notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
-    rank = ("data-scale", "data-shuffle", "data-dropped-batch", "data-batch-size")
+    rank = ("data-scale", "data-augmentation", "data-shuffle", "data-dropped-batch", "data-batch-size")
     return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
+
+
+def _dropped(
+    runs: Runs, order_a: Ordered | None, order_b: Ordered | None, places: tuple[Place, Place], batch: int
+) -> Finding | None:
+    """Rows at the end that only one side leaves out."""
+    if not (order_a and order_b and {order_a.order.dropped_last, order_b.order.dropped_last} == {True, False}):
+        return None
+    side = "a" if order_a.order.dropped_last else "b"
+    total = order_a.source.rows
+    words = f"{side} leaves out the last {total % batch if batch else 0} of {total} rows, which fill no batch"
+    return _finding(runs, "data-dropped-batch", places, words, 1.0, rows=total, batch=batch, dropped_by=side)
+
+
+def _augmented(runs: Runs, numbers: dict[str, Any], places: tuple[Place, Place]) -> Finding:
+    """Rows that only one side changes at random."""
+    side = numbers["by"]
+    changed = f"{100 * numbers['changed']:.0f} % of the rows"
+    words = f"{numbers['generator']} changes {changed} in {side}, the other takes them as they are"
+    return _finding(runs, "data-augmentation", places, words, numbers["changed"], **numbers)
 
 
 def _fed(runs: Runs) -> tuple[Fed, Fed]:
@@ -198,7 +221,7 @@ def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
     """The whole array that knows most of the rows, the run's own before the other's."""
     for trace in (own, other):
         best: tuple[int, Ordered] | None = None
-        for source, hashes in trace.row_sources:
+        for source, hashes in whole_sources(trace):
             views = _views(fed, source) if trace is own else [fed.rows]
             orders = (row_order(find_steps(rows, hashes), len(hashes)) for rows in views)
             order = next((order for order in orders if order.kind != "unknown"), None)
@@ -223,7 +246,7 @@ def _views(fed: Fed, source: RowSource) -> Iterator[list[Rows]]:
 
 def _known_share(a: Fed, b: Fed, runs: Runs) -> float:
     """Share of b's rows that a has, in the compared steps or in its whole arrays."""
-    known = np.concatenate([*a.rows, *(hashes for _, hashes in runs.a.row_sources)])
+    known = np.concatenate([*a.rows, *(hashes for _, hashes in whole_sources(runs.a))])
     wanted = np.concatenate(b.rows)
     return float((find_rows(wanted, known) >= 0).mean()) if wanted.size else 1.0
 

@@ -38,8 +38,9 @@ def state_findings(
     """State variables whose change over the step differs although what they are computed from agrees.
 
     `located` is the forward divergence of the step, if any: states computed from what lies behind it are carried, and
-    so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). `excluded`
-    holds A's variables that were reported before, `noise` the pairs whose true gradient is zero.
+    so are those that one side's forward pass reads instead of the batch (its layer ran in inference mode). Only that
+    one side never writes them, whatever it is fed, is no consequence. `excluded` holds A's variables that were
+    reported before, `noise` the pairs whose true gradient is zero.
     """
     found: list[tuple[VariablePair, float, float, tuple[float, float]]] = []
     for pair in runs.states:
@@ -101,6 +102,9 @@ def _consequence(view: StepView, pair: VariablePair, matching: Matching, located
         return False
     if _reads(view.a, pair.a) != _reads(view.b, pair.b):
         return True
+    written = _written(view.a, pair.a), _written(view.b, pair.b)
+    if written[0] != written[1] and _as_many_statistics(view, pair, written_in_a=written[0]):
+        return False
     return any(
         _behind(graph, variable, frozenset(matched), frozenset(bad))
         for graph, variable, matched, bad in (
@@ -113,6 +117,34 @@ def _consequence(view: StepView, pair: VariablePair, matching: Matching, located
 def _reads(graph: StepGraph, variable: int) -> bool:
     """Whether the value of a state variable reaches the loss."""
     return any(graph.observations[i].site.variable == variable for i in graph.order)
+
+
+def _written(graph: StepGraph, variable: int) -> bool:
+    """Whether the step writes a state variable."""
+    return variable in of_variable(graph.block, "assign")
+
+
+def _as_many_statistics(view: StepView, pair: VariablePair, *, written_in_a: bool) -> bool:
+    """Whether the side that never writes the variable takes as many statistics of its size as the other: without them
+    the layer is missing there.
+    """
+    written, other = (view.a, view.b) if written_in_a else (view.b, view.a)
+    sites = of_variable(written.block, "assign").get(pair.a if written_in_a else pair.b, [])
+    counts = [_statistics(graph, sites[0].size) for graph in (written, other)]
+    return 0 < counts[0] <= counts[1]
+
+
+def _statistics(graph: StepGraph, size: int) -> int:
+    """Number of means over the batch that have `size` elements; a fused normalization takes two."""
+    total = 0
+    for index in graph.data & graph.members:
+        seen = graph.observations[index]
+        if seen.site.op.startswith("FusedBatchNorm"):
+            first = seen.site.attrs.get("data_format") == "NCHW"
+            total += 2 * (seen.site.output == 0 and size == seen.shape[1 if first else -1])
+        elif seen.site.op == "Mean" and seen.size == size:
+            total += any(graph.observations[operand].size > size for operand in graph.operands(index))
+    return total
 
 
 def _behind(graph: StepGraph, variable: int, matched: frozenset[int], bad: frozenset[int]) -> bool:

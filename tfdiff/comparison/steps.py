@@ -6,8 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.backward import backward_findings, gradients
+from tfdiff.comparison.draws import draw_findings
 from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.kinks import flip_error
+from tfdiff.comparison.layers import layer_findings
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
 from tfdiff.comparison.own_data import BatchWatch, batch_rows
@@ -103,6 +105,9 @@ def _judge_step(
     history.take(view, gradient_list)
     measured = updates(runs, view, gradient_list, history)
     found = list(forward.findings)
+    if view.step == 0 and forward.located is not None and not forward.equal:
+        # What does not hang on how the two were fed can be told behind the place where they part, too.
+        found += draw_findings(runs, view, forward.located) + layer_findings(runs, view, forward.located)
     if _suspicious(view, gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
     # Clipping by the global norm carries a missing gradient over to every other weight.

@@ -17,6 +17,7 @@ import numpy as np
 
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
 from tfdiff.model import RecordOptions
+from tfdiff.recorder import generator_hooks
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.output import Output
@@ -160,9 +161,9 @@ class _Session:
                 not_shared=tuple({"what": what, "why": why} for what, why in planned.not_shared),
             )
         self._patches = Patches()
-        self._imports = PostImport(
-            {"tensorflow": self._on_tensorflow, "keras": self._on_keras, "tf_keras": self._on_tf_keras}
-        )
+        generators = dict.fromkeys(generator_hooks.MODULES, self._on_generators)
+        hooks = {"tensorflow": self._on_tensorflow, "keras": self._on_keras, "tf_keras": self._on_tf_keras}
+        self._imports = PostImport({**hooks, **generators})
         self._tensorflow = False
         self._imports.install()
 
@@ -181,6 +182,9 @@ class _Session:
         from tfdiff.recorder import tf_keras_hooks
 
         tf_keras_hooks.install(self._parts, self._patches, module)
+
+    def _on_generators(self, module: Any) -> None:
+        generator_hooks.install(self.recording, self._patches, module)
 
     def close(self, *, complete: bool, why: str, exit_code: int) -> None:
         """Take the hooks back and close the trace."""

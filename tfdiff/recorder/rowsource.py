@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tfdiff.trace.records import Record
 
 Array = np.ndarray[Any, Any]
+Hashes = np.ndarray[Any, np.dtype[np.uint64]]
 _MOST_BYTES = 2 << 30
 """Arrays beyond this are not hashed: it would take longer than the recording."""
 
@@ -31,12 +32,22 @@ class _Source:
     parts: list[Array] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Transform:
+    """Rows that a generator made from those of a whole array."""
+
+    parts: tuple[str, ...]
+    drawn: list[tuple[Hashes, Hashes, int]] = field(default_factory=list)
+    """Per draw the rows as made, what they were made from, and how many were changed; another thread may append."""
+
+
 class RowSources:
     """The arrays seen by one recording."""
 
     def __init__(self) -> None:
         self._sources: dict[tuple[str, str | None, int], _Source] = {}
-        self._described: list[tuple[RowSource, np.ndarray[Any, np.dtype[np.uint64]]]] | None = None
+        self._transforms: dict[tuple[str, str | None], _Transform] = {}
+        self._described: list[tuple[RowSource, Hashes]] | None = None
 
     def add(self, name: str, place: str | None, parts: list[Any]) -> None:
         """Arrays with a common first dimension, handed over together."""
@@ -70,7 +81,15 @@ class RowSources:
             source.parts.append(base)
             self._described = None
 
-    def described(self) -> list[tuple[RowSource, np.ndarray[Any, np.dtype[np.uint64]]]]:
+    def transform(self, name: str, place: str | None, made: list[Array], originals: list[Array]) -> None:
+        """Rows as a generator made them, and the rows of its whole array that it made them from."""
+        found = self._transforms.setdefault((name, place), _Transform(tuple(_describe(part) for part in made)))
+        flat = [(x.reshape(len(x), -1), y.reshape(len(y), -1)) for x, y in zip(made, originals, strict=True)]
+        changed = np.any([(x != y).any(axis=1) for x, y in flat], axis=0)
+        found.drawn.append((row_signatures(made), row_signatures(originals), int(changed.sum())))
+        self._described = None
+
+    def described(self) -> list[tuple[RowSource, Hashes]]:
         """Each source with the signature of each of its rows (uint64)."""
         if self._described is None:
             self._described = [
@@ -81,6 +100,11 @@ class RowSources:
                 for s in self._sources.values()
                 if s.parts
             ]
+            for (name, place), t in self._transforms.items():
+                made, originals, changed = zip(*t.drawn, strict=True)
+                hashes = np.concatenate([*made, *originals])
+                source = RowSource(name, place, len(hashes) // 2, t.parts, transformed=sum(changed))
+                self._described.append((source, hashes))
         return self._described
 
 

@@ -40,7 +40,13 @@ def document(trace: Trace) -> dict[str, Any]:
         "sites_by_role": dict(Counter(site.role for site in trace.sites.values())),
         "variables": dict(Counter(variable.kind for variable in trace.variables.values())),
         "rows": [
-            {"name": source.name, "source": source.source, "rows": source.rows, "parts": list(source.parts)}
+            {
+                "name": source.name,
+                "source": source.source,
+                "rows": source.rows,
+                "parts": list(source.parts),
+                "transformed": source.transformed,
+            }
             for source, _ in trace.row_sources
         ],
         "ended": _ended(trace),
@@ -139,4 +145,7 @@ def _counts(values: dict[str, int]) -> str:
 
 def _rows(entry: dict[str, Any]) -> str:
     where = f", {plain(entry['source'])}" if entry["source"] else ""
+    if entry["transformed"] is not None:
+        made = f"{count(entry['rows'], 'row')} made, {entry['transformed']:,} of them changed"
+        return f"{plain(entry['name'])}: {made}{where}"
     return f"{plain(entry['name'])}: {count(entry['rows'], 'row')} of {', '.join(map(plain, entry['parts']))}{where}"

@@ -1,20 +1,18 @@
 # "MNIST with Tensorflow and Keras, same architecture but less accurate in Tensorflow" (Cross Validated 419528): the TensorFlow
-# side, ported from TF1 placeholders and a session to TF2 variables and a tape.
+# side, a TF1 program, as asked but for the import (tf.compat.v1) and fewer rows (data.py).
 #
-# What differs from a.py, from the front of the pipeline to its end:
-#   the question's own faults
+# What differs from a.py, from the front of the pipeline to its end (all of it the question's own):
 #     - the rows are taken in the same order in every epoch, Keras' fit shuffles them
 #     - floor() drops the last batch, which is not full
 #     - weights and biases are random_normal, standard deviation 1; Keras has glorot_uniform kernels and zero biases
 #     - num_layers = 5 hidden layers, the Keras model has 2
-#   the port's fault
-#     - tf.nn.dropout took keep_prob in TF1 and takes the rate in TF2: 0.7 now drops 70 % instead of 30 %
-# (The question's AdamOptimizer had epsilon 1e-8 where Keras has 1e-7. The port uses Keras' Adam, so that difference is gone.)
+# and one default: AdamOptimizer has epsilon 1e-8, Keras' Adam 1e-7. The keep_prob is right: TF1's tf.nn.dropout takes it.
+import tensorflow.compat.v1 as tf
 from math import floor
 
-import tensorflow as tf
-
 from data import load_data
+
+tf.disable_v2_behavior()
 
 # Data
 (X_train, y_train), (X_test, y_test) = load_data()
@@ -32,48 +30,56 @@ batch_size = 128
 epochs = 5
 learning_rate = 0.001
 
+# tf Graph input
+X = tf.placeholder("float", [None, 28*28])
+Y = tf.placeholder("float", [None, num_classes])
+dropout = tf.placeholder(tf.float32)
+
 # Weights
 weights = {}
 biases = {}
 for i in range(num_layers):
     if (i == 0):
-        weights['W_layer_' + str(i)] = tf.Variable(tf.random.normal([28*28, num_neurones]))
-        biases['b_layer_' + str(i)] = tf.Variable(tf.random.normal([num_neurones]))
+        weights['W_layer_' + str(i)] = tf.Variable(tf.random_normal([28*28, num_neurones]))
+        biases['b_layer_' + str(i)] = tf.Variable(tf.random_normal([num_neurones]))
     else:
-        weights['W_layer_' + str(i)] = tf.Variable(tf.random.normal([num_neurones, num_neurones]))
-        biases['b_layer_' + str(i)] = tf.Variable(tf.random.normal([num_neurones]))
-weights['out'] = tf.Variable(tf.random.normal([num_neurones, num_classes]))
-biases['out'] = tf.Variable(tf.random.normal([num_classes]))
-variables = list(weights.values()) + list(biases.values())
+        weights['W_layer_' + str(i)] = tf.Variable(tf.random_normal([num_neurones, num_neurones]))
+        biases['b_layer_' + str(i)] = tf.Variable(tf.random_normal([num_neurones]))
+weights['out'] = tf.Variable(tf.random_normal([num_neurones, num_classes]))
+biases['out'] = tf.Variable(tf.random_normal([num_classes]))
 
 # Model
-def model(X, dropout = None):
+def model(X):
     prev_X = X
     for i in range(num_layers):
         prev_X = tf.matmul(prev_X, weights['W_layer_' + str(i)]) + biases['b_layer_' + str(i)]
         prev_X = tf.nn.relu(prev_X)
-        if dropout is not None:
-            prev_X = tf.nn.dropout(prev_X, dropout)
+        prev_X = tf.nn.dropout(prev_X, dropout)
     prev_X = tf.matmul(prev_X, weights['out']) + biases['out']
     return prev_X
 
-# Loss and optimizer
-def loss_op(logits, Y):
-    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits = logits, labels = Y))
+# Prediction
+logits = model(X)
+pred = tf.nn.softmax(logits)
 
-optimizer = tf.keras.optimizers.Adam(learning_rate = learning_rate)
+# Loss and optimizer
+loss_op = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(logits = logits, labels = Y))
+optimizer = tf.train.AdamOptimizer(learning_rate = learning_rate)
+train_op = optimizer.minimize(loss_op)
+
+# Evaluation
+correct_pred = tf.equal(tf.argmax(pred, 1), tf.argmax(Y, 1))
+accuracy = tf.reduce_mean(tf.cast(correct_pred, tf.float32))
 
 # Training
-for i in range(epochs):
-    for j in range(floor(len(X_train)/batch_size)):
-        batch_x = X_train[j * batch_size : (j + 1) * batch_size]
-        batch_y = y_train[j * batch_size : (j + 1) * batch_size]
-        with tf.GradientTape() as tape:
-            loss = loss_op(model(batch_x, dropout_kprob), batch_y)
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-
-    # Evaluation
-    logits = model(X_test)
-    test_loss = loss_op(logits, y_test)
-    test_acc = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), tf.argmax(y_test, 1)), tf.float32))
-    print("Epoch " + str(i) + ", Test Loss = " + "{:.4f}".format(test_loss) + ", Testing Accuracy = " + "{:.3f}".format(test_acc))
+init = tf.global_variables_initializer()
+with tf.Session() as sess:
+    sess.run(init)
+    for i in range(epochs):
+        for j in range(floor(len(X_train)/batch_size)):
+            batch_x = X_train[j * batch_size : (j + 1) * batch_size]
+            batch_y = y_train[j * batch_size : (j + 1) * batch_size]
+            sess.run(train_op, feed_dict = {X: batch_x, Y: batch_y, dropout: dropout_kprob})
+        test_loss, test_acc = sess.run([loss_op, accuracy], feed_dict = {X: X_test, Y: y_test, dropout: 1})
+        print("Epoch " + str(i) + ", Test Loss = " + "{:.4f}".format(test_loss) + \
+              ", Testing Accuracy = " + "{:.3f}".format(test_acc))

@@ -1,4 +1,5 @@
-"""MNIST where it is already on this machine, otherwise a small stand-in of digit-like images. Never downloads."""
+"""MNIST where it is already on this machine, otherwise a small stand-in of digit-like images; and a stand-in for the radar
+images of Kaggle's iceberg challenge. Never downloads."""
 import os
 import sys
 import zipfile
@@ -8,6 +9,9 @@ import numpy as np
 # 1200 rows are 9 batches of 128 and one of 48, or 37 batches of 32 and one of 16: the last one is never full
 TRAIN_ROWS = 1200
 TEST_ROWS = 400
+
+# few and small batches: a step of the iceberg network is a second of a laptop's time
+ICEBERGS = 28
 
 # the digits 0-9, 5 wide and 7 high, one row of pixels per number (bit 4 is the left one)
 FONT = [
@@ -59,3 +63,28 @@ def load_data():
         print(f'data: a stand-in for MNIST ({why})', file=sys.stderr)
         train, test = stand_in(TRAIN_ROWS, seed=1), stand_in(TEST_ROWS, seed=2)
     return (train[0][:TRAIN_ROWS], train[1][:TRAIN_ROWS]), (test[0][:TEST_ROWS], test[1][:TEST_ROWS])
+
+
+def icebergs(rows, seed):
+    """rows radar images (float32, rows x 75 x 75 x 3, in decibels) and whether they show an iceberg (1) or a ship (0)"""
+    random = np.random.RandomState(seed)
+    is_iceberg = np.arange(rows) % 2
+    random.shuffle(is_iceberg)
+    y, x = np.mgrid[:75, :75]
+    bands = np.empty((rows, 75, 75, 3), dtype=np.float32)
+    for i, iceberg in enumerate(is_iceberg):
+        turn, dy, dx = random.uniform(0, np.pi), *random.uniform(-8, 8, 2)
+        along = (x - 37 - dx) * np.cos(turn) + (y - 37 - dy) * np.sin(turn)
+        across = (y - 37 - dy) * np.cos(turn) - (x - 37 - dx) * np.sin(turn)
+        length, width = (9, 7) if iceberg else (12, 2)  # a ship is long and slim
+        echo = np.exp(-(along / length) ** 2 - (across / width) ** 2)
+        sea = random.normal(-22, 2.5, (75, 75, 2))  # speckle
+        bands[i, :, :, :2] = sea + echo[..., None] * ((18, 16) if iceberg else (22, 10))
+    bands[..., 2] = (bands[..., 0] + bands[..., 1]) / 2
+    return bands, is_iceberg
+
+
+def load_icebergs():
+    """((x_train, y_train), (x_test, y_test)): bands HH and HV and their mean, as the Kaggle kernel stacks them"""
+    print('data: a stand-in for the iceberg challenge (its files need a login)', file=sys.stderr)
+    return icebergs(ICEBERGS, seed=1), icebergs(16, seed=2)

@@ -82,7 +82,7 @@ class Feeding:
             attrs = {"feed": number, "taped": taped, "made": place}
             if self._shares(plan):
                 self.recording.rows.slice(value, place)
-                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
+                fixed = _fixed_rows(tensor)
                 key, step = (LEAF, place, number, taped, 0), self.recording.builder.begun
                 found = self.recording.share.feed(key, value, step, fixed=fixed)
                 if found is not None:
@@ -102,7 +102,7 @@ class Feeding:
             for index, (tensor, own) in enumerate(zip(op.outputs, values, strict=True)):
                 key = (op.type, code.called, fed.numbers[op.name], plan.kind == "train", index)
                 step = self.recording.builder.begun
-                fixed = bool(tensor.shape.rank) and tensor.shape[0] is not None
+                fixed = _fixed_rows(tensor)
                 found = self.recording.share.feed(key, own, step, fixed=fixed) if is_numeric(tensor) else None
                 fed.feeds[tensor.ref()] = own if found is None else found
                 if found is not None:
@@ -124,3 +124,8 @@ class Feeding:
                 fed.feeds[op.outputs[0].ref()] = convert_draw(*draw, shape).astype(dtype)
 
     # -- after -----------------------------------------------------------------------------------------------------
+
+
+def _fixed_rows(tensor: Any) -> bool:
+    """Whether the graph relies on the tensor's number of rows; extents of TensorFlow 1 are objects, never None."""
+    return bool(tensor.shape.rank) and tensor.shape.as_list()[0] is not None
