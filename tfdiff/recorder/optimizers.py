@@ -46,6 +46,18 @@ def rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
+def declared(optimizer: Any) -> tuple[Any, Any]:
+    """The same of an optimizer whose update has just been built into a graph: tensors, variables, numbers or None.
+
+    A schedule would have to be built into the graph once more to be read: None.
+    """
+    settings = getattr(optimizer, "_hyper", None)
+    if isinstance(settings, dict):
+        rate = settings.get("learning_rate")
+        return (None if callable(rate) and not hasattr(rate, "dtype") else rate), optimizer._iterations
+    return v1_optimizers.rate_of(optimizer), None
+
+
 def _rate_and_iterations(optimizer: Any) -> tuple[Any, Any]:
     """A schedule of tf_keras is asked here: what such optimizers call their rate is that of the step before.
 

@@ -85,10 +85,13 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
 
     def make_apply(original: Callable[..., Any]) -> Callable[..., Any]:
         def apply_gradients(self: Any, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
-            in_graph, graph = _graph()
-            if (in_graph and graph is None) or not recording.active or recording.context.within("optimizer"):
+            if not recording.active or recording.context.within("optimizer"):
                 return original(self, grads_and_vars, *args, **kwargs)
+            in_graph, graph = _graph()
             pairs = list(grads_and_vars)
+            if in_graph and graph is None:
+                with parts.building.applying(self, pairs), recording.context.inside("optimizer", self):
+                    return original(self, pairs, *args, **kwargs)
             with recording.context.inside("optimizer", self):
                 tell = partial(parts.passes.apply, self, [g for g, _ in pairs], [v for _, v in pairs], graph)
                 if isinstance(self, OptimizerV2):

@@ -56,11 +56,8 @@ def applying(parts: Parts, optimizer: Any, grads_and_vars: Sequence[tuple[Any, A
     """Around an `apply_gradients` call; `graph` is None in eager code, and a TF1 graph has no `captures`."""
     gradients, variables = [g for g, _ in grads_and_vars], [v for _, v in grads_and_vars]
     if graph is not None and not hasattr(graph, "captures"):
-        call = parts.building.apply(optimizer, gradients, variables, graph)
-        with parts.recording.context.inside("optimizer", optimizer):
+        with parts.building.applying(optimizer, grads_and_vars), parts.recording.context.inside("optimizer", optimizer):
             yield
-        if call is not None:
-            parts.building.applied(call, rate_of(optimizer), None, graph)
         note_slots(parts.recording, optimizer)
         return
     with parts.recording.context.inside("optimizer", optimizer):

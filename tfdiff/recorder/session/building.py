@@ -5,6 +5,7 @@ Nothing is added to the graph: a session is asked for more tensors than the scri
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tfdiff.recorder.stream import CONTROL_OPS, SKIPPED_OPS, Code, Slices, Token
 from tfdiff.recorder.tensors import gradient_tokens, handle_token, static_value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tfdiff.recorder.recording import Recording
 
@@ -190,21 +191,30 @@ class Building:
                 handle = source.op.inputs[0]._id
         return handle
 
-    @safe
-    def apply(self, optimizer: Any, gradients: Sequence[Any], variables: Sequence[Any], graph: Any) -> ApplyCall:
-        """An optimizer is handed gradients."""
-        call = self.recording.frames.here()
-        info = optimizers.describe(optimizer, self.recording.context.source_of(optimizer), call.called)
-        pairs = [(gradient_tokens(g), h) for g, v in zip(gradients, variables, strict=False) if (h := handle_token(v))]
-        noted = ApplyCall(self.of(graph).count(), info, pairs)
-        self.of(graph).applies.append(noted)
-        return noted
+    @contextlib.contextmanager
+    def applying(self, optimizer: Any, grads_and_vars: Sequence[tuple[Any, Any]]) -> Iterator[None]:
+        """Around a call that builds an optimizer's update into the default graph."""
+        from tensorflow.python.framework import ops
+
+        notes = self.of(ops.get_default_graph())
+        call = self._apply(optimizer, grads_and_vars, notes)
+        yield
+        if call is not None:
+            self._applied(call, optimizer, notes)
 
     @safe
-    def applied(self, call: ApplyCall, rate: Any, iterations: Any, graph: Any) -> None:
-        """The ops of the update have been built; `rate` and `iterations` are tensors, variables, numbers or None."""
-        call.end = self.of(graph).count()
-        call.rate, call.iterations = (getattr(value, "_graph_element", value) for value in (rate, iterations))
+    def _apply(self, optimizer: Any, grads_and_vars: Sequence[tuple[Any, Any]], notes: Notes) -> ApplyCall:
+        call = self.recording.frames.here()
+        info = optimizers.describe(optimizer, self.recording.context.source_of(optimizer), call.called)
+        return ApplyCall(
+            notes.count(), info, [(gradient_tokens(g), h) for g, v in grads_and_vars if (h := handle_token(v))]
+        )
+
+    @safe
+    def _applied(self, call: ApplyCall, optimizer: Any, notes: Notes) -> None:
+        call.end = notes.count()
+        call.rate, call.iterations = (getattr(v, "_graph_element", v) for v in optimizers.declared(optimizer))
+        notes.applies.append(call)
 
 
 def _dependent(call: GradientCall, order: dict[str, int]) -> set[Token]:
