@@ -77,18 +77,29 @@ def test_gradient_of_a_constant_is_no_step(record):
     assert len(ran.talk) == 1
 
 
-def test_tf1_session(record):
-    """A TF1 graph cannot be recorded by this version: the message names it."""
-    text = (
-        "import tensorflow.compat.v1 as tf\ntf.disable_eager_execution()\n"
-        "v = tf.Variable(1.0)\ntrain = tf.train.GradientDescentOptimizer(0.1).minimize(v * v)\n"
-        "with tf.Session() as s:\n    s.run(tf.global_variables_initializer())\n    s.run(train)\n    print(s.run(v))\n"
-    )
-    ran = record(text)
-    assert ran.code == 2
-    assert ran.out == "0.8\n"
-    assert "TF1" in ran.talk[-1]
-    assert "Traceback" not in ran.err
+V1 = (
+    "import tensorflow.compat.v1 as tf\ntf.disable_eager_execution()\n"
+    "v = tf.Variable(1.0)\ntrain = tf.train.GradientDescentOptimizer(0.1).minimize(v * v)\n"
+    "s = tf.Session()\ns.run(tf.global_variables_initializer())\n"
+)
+
+
+def test_session_that_fails_in_step_3(tmp_path, record):
+    """A script of sessions that raises: its own traceback and code, and the steps that were complete."""
+    ran = record(V1 + "for k in range(6):\n    s.run(train)\n    if k == 2:\n        s.run(tf.constant(1) // 0)\n")
+    assert ran.code == 1
+    assert "InvalidArgumentError" in ran.err
+    assert "recorder/session" not in ran.err  # (below the script, TensorFlow itself tells who called it)
+    assert ran.talk[-1] == "tfdiff: 3 steps in a.h5"
+    assert steps(tmp_path) == (3, False, 1)
+
+
+def test_session_that_never_trains(tmp_path, record):
+    """A session without training and without a forward pass: one line, exit code 2, no trace."""
+    ran = record(V1 + "print(s.run(v))\n")
+    assert (ran.code, ran.out) == (2, "1.0\n")
+    assert len(ran.talk) == 1
+    assert not (tmp_path / "a.h5").exists()
 
 
 def test_training_in_a_thread(record):

@@ -216,7 +216,14 @@ class _Session:
         return NoStepsError(f"expected {self._options.script} to run a training step, {found}; no trace was written")
 
     def tell(self) -> None:
-        """One closing line on stderr."""
-        if not self._options.quiet:
-            output = self.recording.output
-            print(f"tfdiff: {output.steps} steps in {self._options.output}", file=sys.stderr)
+        """Closing lines on stderr: what recording had to change or leave out, and where the trace is."""
+        if self._options.quiet:
+            return
+        output = self.recording.output
+        for words, notes in (
+            ("switched off while recording", output.header.switched_off),
+            ("not recorded", output.header.not_recorded),
+        ):
+            for note in notes:
+                print(f"tfdiff: {words}: {note['what']}: {note['why']}", file=sys.stderr)
+        print(f"tfdiff: {output.steps} steps in {self._options.output}", file=sys.stderr)

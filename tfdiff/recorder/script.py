@@ -92,12 +92,28 @@ def _show(error: BaseException) -> None:
 
 
 def _trim(error: BaseException) -> None:
-    """Let the traceback begin at the user's first frame (a syntax error has none)."""
+    """Show the user's frames and their libraries', none of ours: below the script, and where a hook called on.
+
+    The same for the errors behind it (a syntax error has no frames at all).
+    """
     ours = str(Path(__file__).resolve().parent)
-    trace: TracebackType | None = error.__traceback__
-    while trace is not None and _is_ours(trace, ours):
+    seen: set[int] = set()
+    behind: BaseException | None = error
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        kept = [trace for trace in _links(behind.__traceback__) if not _is_ours(trace, ours)]
+        for trace, following in zip(kept, [*kept[1:], None], strict=False):
+            trace.tb_next = following
+        behind.__traceback__ = kept[0] if kept else None
+        behind = behind.__cause__ or behind.__context__
+
+
+def _links(trace: TracebackType | None) -> list[TracebackType]:
+    found = []
+    while trace is not None:
+        found.append(trace)
         trace = trace.tb_next
-    error.__traceback__ = trace
+    return found
 
 
 def _is_ours(trace: TracebackType, ours: str) -> bool:
