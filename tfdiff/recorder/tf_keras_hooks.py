@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +42,14 @@ def install(parts: Parts, patches: Patches, tf_keras: ModuleType) -> None:
 def _hook_layers(recording: Recording, patches: Patches) -> None:
     from tf_keras.src.engine import base_layer, base_layer_v1
 
+    known: weakref.WeakSet[Any] = weakref.WeakSet()
+
     def own(layer: Any) -> None:
-        path = recording.context.layer
-        for variable in [*layer._trainable_weights, *layer._non_trainable_weights]:
-            recording.variables.own(variable, path or layer.name)
+        # inner layers have run before; an LSTM that never calls its cell has the cell's weights itself
+        if layer not in known:
+            known.add(layer)
+            for variable in layer.weights:
+                recording.variables.own(variable, recording.context.layer or layer.name)
 
     def make_symbolic(original: Callable[..., Any]) -> Callable[..., Any]:
         # a graph that only tells shapes and never runs; the variables that are built in it are real ones
