@@ -88,8 +88,12 @@ class SiteTable:
 class Collector:
     """Collects the records of one step."""
 
-    def __init__(self, makers: dict[Token, OpEvent], variables: Variables, sites: SiteTable) -> None:
+    def __init__(
+        self, makers: dict[Token, OpEvent], variables: Variables, sites: SiteTable, *, cut: bool = False
+    ) -> None:
         self._makers = makers
+        self._cut = cut
+        """Whether tensors of which only the first rows were kept are wanted."""
         self._variables = variables
         self._sites = sites
         self.records: list[Record] = []
@@ -185,7 +189,8 @@ class Collector:
         """The tensor on the host; the same array for every role it plays, so that it is written once."""
         if token not in self._arrays:
             maker = self._makers.get(token)
-            value = maker.values[maker.outputs.index(token)] if maker is not None else None
+            cut = maker is not None and token in maker.full and not self._cut
+            value = maker.values[maker.outputs.index(token)] if maker is not None and not cut else None
             self._arrays[token] = to_array(value)
         return self._arrays[token]
 
