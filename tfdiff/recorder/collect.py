@@ -102,6 +102,8 @@ class Collector:
         self._through: dict[Token, tuple[int, ...]] = {}
         self.feeds: list[int] = []
         """Pairs: the index of an input and its number among the arrays that were made on its line."""
+        self.draws: list[int] = []
+        """Pairs: the index of an eager draw outside every tape and its number among those of its place in the run."""
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -130,6 +132,8 @@ class Collector:
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
             if kind == "input" and "feed" in event.attrs:
                 self.feeds += [self._index[token], int(event.attrs["feed"])]
+            elif kind == "noise" and "draw" in event.attrs:
+                self.draws += [self._index[token], int(event.attrs["draw"])]
 
     def _inputs(self, event: OpEvent) -> tuple[int, ...]:
         found: list[int] = []
@@ -293,7 +297,7 @@ def collect(
     collector.snapshots(pending.side + pending.after)
     optimizers = tuple(_optimizer(event) for event in pending.applies)
     applied = any(variables.is_trainable(handle) for event in pending.after for handle in event.after)
-    return StepRecords(StepInfo(-1, optimizers, applied), collector.records)
+    return StepRecords(StepInfo(-1, optimizers, applied, draws=tuple(collector.draws)), collector.records)
 
 
 def _collect_update(

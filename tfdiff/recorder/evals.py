@@ -249,7 +249,8 @@ class EvalBuilder:
         if self.forwards is None or not self._wants_forward():
             return
         self._held += sum(record.value.nbytes for record in collector.records)
-        info = StepInfo(-1, applied=False, forward_only=True, feeds=tuple(collector.feeds))
+        feeds, draws = tuple(collector.feeds), tuple(collector.draws)
+        info = StepInfo(-1, applied=False, forward_only=True, feeds=feeds, draws=draws)
         self.forwards.append(StepRecords(info, list(collector.records)))
 
 
