@@ -147,7 +147,7 @@ class Eager:
         """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
         if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
             return None
-        if self.recording.evaluating:
+        if self.recording.evaluating and not self.recording.share.forward_only:
             return None
         own = list(outputs)
         feed = self._occurrence(op_type, code.called, "share") if op_type in NEXT_OPS else 0
