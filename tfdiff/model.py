@@ -147,6 +147,8 @@ class StepInfo:
     """Whether this is a forward pass of a run that never trains."""
     feeds: tuple[int, ...] = ()
     """Of such a pass: pairs of the index of an input and of its number among the arrays made on its line."""
+    draws: tuple[int, ...] = ()
+    """Pairs of the index of an eager draw outside every tape and of its number among all draws of its place."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ import numpy as np
 from tfdiff.trace.records import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tfdiff.model import Site
     from tfdiff.recorder.stream import Token
 
     Array = np.ndarray[Any, Any]
 
-_FIRST_BYTES = 32 << 20
+_FIRST_BYTES = 8 << 20
 """What the first batch may take in full; of a larger one only the first rows are recorded."""
 _FEWEST_ROWS = 8
 _SMALL = 64 << 10
@@ -77,22 +79,36 @@ def _joined(arrays: list[Array]) -> Array:
     return np.concatenate(alike)
 
 
-def shortened(records: list[Record], rows: int) -> tuple[list[Record], int]:
-    """The records of a batch, of a large one only what belongs to its first rows; and how many rows these are."""
+def shortened(records: list[Record], rows: int, full: Mapping[int, int]) -> tuple[list[Record], int]:
+    """The records of a batch, of a large one only what belongs to its first rows; and how many rows these are.
+
+    `full` has the number of rows of those (by position) of which only some were kept in the first place.
+    """
     # the trace has the weights already: a sketch says whether they are the same
     records = [
-        replace(r, keep=False) if r.site.variable is not None and r.value.nbytes > _SMALL else r for r in records
-    ]
-    total = sum(record.value.nbytes for record in records if record.keep)
-    if total <= _FIRST_BYTES or rows <= _FEWEST_ROWS:
-        return records, rows
-    kept = max(_FEWEST_ROWS, rows * _FIRST_BYTES // total)
-    return [
-        replace(record, value=record.value[: len(record.value) // rows * kept])
-        if record.site.role in ("activation", "input", "noise")
-        and record.value.ndim
-        and len(record.value)
-        and len(record.value) % rows == 0
-        else record
+        replace(record, keep=False) if record.site.variable is not None and record.value.nbytes > _SMALL else record
         for record in records
-    ], kept
+    ]
+    a_row = sum(_bytes_of_row(record, rows, full.get(place)) for place, record in enumerate(records) if record.keep)
+    if rows <= 1 or (a_row * rows <= _FIRST_BYTES and not full):
+        return records, rows
+    kept = max(min(_FEWEST_ROWS, rows), min(rows, int(_FIRST_BYTES / max(a_row, 1.0))))
+    for place, length in full.items():  # a tensor may have several rows for each of the batch
+        kept = min(kept, max(1, len(records[place].value) * rows // length))
+    return [_first_rows(record, rows, kept, full.get(place)) for place, record in enumerate(records)], kept
+
+
+def _bytes_of_row(record: Record, rows: int, length: int | None) -> float:
+    """What one row of the batch takes in a tensor that has rows."""
+    value = record.value
+    if not value.ndim or not len(value) or not rows or (length or len(value)) % rows:
+        return 0.0
+    return value.nbytes / len(value) * ((length or len(value)) // rows)
+
+
+def _first_rows(record: Record, rows: int, kept: int, length: int | None) -> Record:
+    value = record.value
+    if record.site.role not in ("activation", "input", "noise") or not value.ndim or not len(value):
+        return record
+    length = length or len(value)
+    return replace(record, value=value[: length // rows * kept]) if length % rows == 0 else record

@@ -88,8 +88,12 @@ class SiteTable:
 class Collector:
     """Collects the records of one step."""
 
-    def __init__(self, makers: dict[Token, OpEvent], variables: Variables, sites: SiteTable) -> None:
+    def __init__(
+        self, makers: dict[Token, OpEvent], variables: Variables, sites: SiteTable, *, cut: bool = False
+    ) -> None:
         self._makers = makers
+        self._cut = cut
+        """Whether tensors of which only the first rows were kept are wanted."""
         self._variables = variables
         self._sites = sites
         self.records: list[Record] = []
@@ -98,6 +102,8 @@ class Collector:
         self._through: dict[Token, tuple[int, ...]] = {}
         self.feeds: list[int] = []
         """Pairs: the index of an input and its number among the arrays that were made on its line."""
+        self.draws: list[int] = []
+        """Pairs: the index of an eager draw outside every tape and its number among those of its place in the run."""
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -126,6 +132,8 @@ class Collector:
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
             if kind == "input" and "feed" in event.attrs:
                 self.feeds += [self._index[token], int(event.attrs["feed"])]
+            elif kind == "noise" and "draw" in event.attrs:
+                self.draws += [self._index[token], int(event.attrs["draw"])]
 
     def _inputs(self, event: OpEvent) -> tuple[int, ...]:
         found: list[int] = []
@@ -185,7 +193,8 @@ class Collector:
         """The tensor on the host; the same array for every role it plays, so that it is written once."""
         if token not in self._arrays:
             maker = self._makers.get(token)
-            value = maker.values[maker.outputs.index(token)] if maker is not None else None
+            cut = maker is not None and token in maker.full and not self._cut
+            value = maker.values[maker.outputs.index(token)] if maker is not None and not cut else None
             self._arrays[token] = to_array(value)
         return self._arrays[token]
 
@@ -288,7 +297,7 @@ def collect(
     collector.snapshots(pending.side + pending.after)
     optimizers = tuple(_optimizer(event) for event in pending.applies)
     applied = any(variables.is_trainable(handle) for event in pending.after for handle in event.after)
-    return StepRecords(StepInfo(-1, optimizers, applied), collector.records)
+    return StepRecords(StepInfo(-1, optimizers, applied, draws=tuple(collector.draws)), collector.records)
 
 
 def _collect_update(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes
@@ -41,6 +42,9 @@ class Eager:
         self.recording = recording
         self._feeds: dict[Token, tuple[dict[str, Any], np.ndarray[Any, Any] | None]] = {}
         """Tensors made from NumPy arrays: what tells them from others, and own value if replaced."""
+        self._drawn: Counter[NoiseKey] = Counter()
+        self._draw = 0
+        """Number of the present draw among those of its place outside every tape."""
         self._op_arguments: list[tuple[tuple[int, ...], Callable[[Any], None]]] = []
 
     @safe
@@ -59,11 +63,7 @@ class Eager:
         tokens = [t._id for t in inputs]
         if op_type == "ResourceGather":
             tokens[0] = self._read_before_gather(inputs[0], code)
-        own = self._replace(op_type, code, outputs, attrs)
-        if op_type == READ_OP and not self.recording.started and self.recording.share.starts_at(code.called):
-            self.recording.start()  # nothing trains: the start is made equal when the first forward pass begins
-            value = self._value_of(inputs[0])
-            outputs[0] = outputs[0] if value is None else value
+        own = self._before(op_type, code, inputs, outputs, attrs)
         event = OpEvent(
             op_type,
             code,
@@ -74,17 +74,35 @@ class Eager:
             taped=bool(self.recording.tapes),
             own=own,
         )
-        if op_type in NEXT_OPS:
-            event.attrs["feed"] = self._occurrence(op_type, code.called)
-            event.attrs["taped"] = bool(self.recording.tapes)
-        if op_type in RANDOM_OPS and not self.recording.tapes:
-            event.attrs["taped"] = False
-        if op_type == READ_OP and not self.recording.tapes:
-            event.stack = self.recording.frames.stack()
+        self._note_place(event)
         if is_update(op_type):
             event.after = {t._id: self._value_of(t) for t in inputs if is_handle(t)}
         self.recording.mark_boundary(event, call)
         self.recording.builder.add(event)
+
+    def _before(
+        self, op_type: str, code: Code, inputs: Sequence[Any], outputs: list[Any], attrs: Any
+    ) -> list[Any] | None:
+        """Make the start, the noise and the batch equal where they are to be; returns the op's own outputs if so."""
+        if op_type in RANDOM_OPS and not self.recording.tapes:
+            key = self._noise_key(op_type, code)
+            self._draw = self._drawn[key]
+            self._drawn[key] += 1
+        if op_type == READ_OP and not self.recording.started and self.recording.share.starts_at(code.called):
+            self.recording.start()  # nothing trains: the start is made equal when the first forward pass begins
+            value = self._value_of(inputs[0])
+            outputs[0] = outputs[0] if value is None else value
+        return self._replace(op_type, code, outputs, attrs)
+
+    def _note_place(self, event: OpEvent) -> None:
+        """What tells this batch, draw or read from others of its line."""
+        taped = bool(self.recording.tapes)
+        if event.type in NEXT_OPS:
+            event.attrs.update(feed=self._occurrence(event.type, event.code.called), taped=taped)
+        if event.type in RANDOM_OPS and not taped:
+            event.attrs.update(taped=False, draw=self._draw)
+        if event.type == READ_OP and not taped:
+            event.stack = self.recording.frames.stack()
 
     def leaves(self, inputs: Sequence[Any], code: Code, op_type: str = "") -> None:
         """Note tensors that come from outside (arrays, constants) when they are first used."""
@@ -129,7 +147,7 @@ class Eager:
         """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
         if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
             return None
-        if self.recording.evaluating:
+        if self.recording.evaluating and not self.recording.share.forward_only:
             return None
         own = list(outputs)
         feed = self._occurrence(op_type, code.called, "share") if op_type in NEXT_OPS else 0
@@ -137,7 +155,8 @@ class Eager:
             if not is_numeric(tensor):
                 continue
             if op_type in RANDOM_OPS:
-                value = self.recording.share.noise(self._noise_key(op_type, code), tensor.numpy())
+                outside = None if self.recording.tapes else self._draw
+                value = self.recording.share.noise(self._noise_key(op_type, code), tensor.numpy(), outside)
             else:
                 key = (op_type, code.called, feed, bool(self.recording.tapes), index)
                 fixed, step = attributes.fixed_rows(attrs, index), self.recording.builder.begun

@@ -201,7 +201,10 @@ class EvalBuilder:
         collector, records = self._collected(found)
         self._keep_forward(collector)
         known.outputs = tuple(i for t in found.outputs if (i := collector.position(t)) >= 0)
-        known.records, known.batch_rows = shortened(records, found.rows)
+        full = {
+            place: shape[0] for op in found.ops for t, shape in op.full.items() if (place := collector.position(t)) >= 0
+        }
+        known.records, known.batch_rows = shortened(records, found.rows, full)
         for part, tokens in (("input", found.inputs), ("output", found.outputs), ("number", found.scalars)):
             columns = known.columns[part] = []
             for token in tokens:
@@ -219,7 +222,7 @@ class EvalBuilder:
 
     def _collected(self, found: ForwardPass) -> tuple[Collector, list[Record]]:
         self._sites.begin_step()
-        collector = Collector(self.makers, self._variables, self._sites)
+        collector = Collector(self.makers, self._variables, self._sites, cut=True)
         for op in found.ops:
             collector.operation(op, "activation", "forward")
         return collector, collector.records
@@ -246,7 +249,8 @@ class EvalBuilder:
         if self.forwards is None or not self._wants_forward():
             return
         self._held += sum(record.value.nbytes for record in collector.records)
-        info = StepInfo(-1, applied=False, forward_only=True, feeds=tuple(collector.feeds))
+        feeds, draws = tuple(collector.feeds), tuple(collector.draws)
+        info = StepInfo(-1, applied=False, forward_only=True, feeds=feeds, draws=draws)
         self.forwards.append(StepRecords(info, list(collector.records)))
 
 

@@ -22,6 +22,8 @@ def hook_evaluation(recording: Recording, patches: Patches, trainer: Any) -> Non
     `fit` validates through `evaluate`.
     """
     scopes = Scopes(recording)
+    if hasattr(trainer, "_flatten_metrics_in_order"):
+        patches.wrap(trainer, "_flatten_metrics_in_order", scopes.noting)
     for name in METHODS:
         if hasattr(trainer, name):
             patches.wrap(trainer, name, _maker(scopes, name))
@@ -49,6 +51,17 @@ class Scopes:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
+        self._logs: dict[str, Any] = {}
+
+    def noting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Keras 3 knows the names until it makes a list of the numbers."""
+
+        def _flatten_metrics_in_order(trainer: Any, logs: Any) -> Any:
+            if isinstance(logs, dict):
+                self._logs = dict(logs)
+            return original(trainer, logs)
+
+        return _flatten_metrics_in_order
 
     def begin(self, name: str) -> bool:
         """Begin a pass; False inside another one, inside a tape, or where nothing is recorded."""
@@ -62,6 +75,7 @@ class Scopes:
     @safe
     def _begin(self, name: str) -> None:
         self.recording.close_call()
+        self._logs = {}
         code = self.recording.context.code(self.recording.frames.here())
         stack = self.recording.frames.stack() if name.endswith("on_batch") else ()
         self.recording.builder.add(EvalBegin(name, code, stack))
@@ -79,17 +93,10 @@ class Scopes:
         """What `evaluate` returned, by name."""
         if isinstance(result, dict):
             return dict(result)
+        if self._logs:
+            return self._logs
         values = list(result) if isinstance(result, (list, tuple)) else [] if result is None else [result]
-        names: list[str] = []
-        if len(values) > 1:
-            try:
-                with self.recording.quiet():
-                    legacy = not hasattr(trainer, "get_metrics_result") or hasattr(trainer, "compiled_loss_container")
-                    names = list(trainer.metrics_names if legacy else trainer.get_metrics_result())
-            except Exception:  # noqa: BLE001 - a user's own trainer may have none; then they go by number
-                names = []
-        elif values:
-            names = ["loss"]
+        names = list(getattr(trainer, "metrics_names", ()))
         if len(names) != len(values):
             names = [f"metric {number}" for number in range(len(values))]
         return dict(zip(names, values, strict=True))

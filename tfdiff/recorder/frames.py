@@ -72,12 +72,12 @@ class Frames:
         return None
 
     def stack(self) -> tuple[str, ...]:
-        """The user's lines that are running now, outermost first."""
+        """The user's lines that are running now, outermost first; two calls on one line differ by the instruction."""
         lines = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if _kind(frame.f_code.co_filename) == "user":
-                lines.append(self._place(frame.f_code.co_filename, frame.f_lineno))
+                lines.append(f"{self._place(frame.f_code.co_filename, frame.f_lineno)}@{frame.f_lasti}")
             frame = frame.f_back
         return tuple(reversed(lines))
 

@@ -238,8 +238,12 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
         a, b = _draws(reference.step(k)), _draws(scout.step(k))
         rows = (_rows(scout.step(k)), _rows(reference.step(k))) if planned.plan.feeds else None
         pairs = {j: (i, permutation) for i, j, permutation in _pair(a, b, rows)}
+        numbers = scout.step(k).info.draws
+        place = dict(zip(numbers[::2], numbers[1::2], strict=False))
         for j, observation in enumerate(b):
             key = noise_key(observation)
+            if observation.index in place:  # others of this place, in evaluations, come in between
+                draws[key] += [None] * (place[observation.index] - len(draws[key]))
             if j in pairs:
                 i, permutation = pairs[j]
                 draws[key].append((k, a[i].index, permutation))

@@ -228,11 +228,14 @@ class Share:
         """Whether draws at this place have a counterpart."""
         return self._plan is not None and key in self._plan.draws
 
-    def next_draw(self, key: NoiseKey) -> tuple[Array, tuple[int, ...] | None] | None:
-        """The reference's draw for the next execution of this place, and how its axes turn; None to leave it."""
+    def next_draw(self, key: NoiseKey, number: int | None = None) -> tuple[Array, tuple[int, ...] | None] | None:
+        """The reference's draw for the next execution of this place, and how its axes turn; None to leave it.
+
+        `number`: which of the executions it is, where others come in between (an evaluation samples as training does).
+        """
         if self._plan is None or key not in self._plan.draws:
             return None
-        place = self._executed[key]
+        place = self._executed[key] if number is None else number
         self._executed[key] += 1
         sequence = self._plan.draws[key]
         found = sequence[place] if place < len(sequence) else None
@@ -241,9 +244,9 @@ class Share:
         step, index, permutation = found
         return self._plan.reference.step(step).array(index), permutation
 
-    def noise(self, key: NoiseKey, own: Array) -> Array | None:
+    def noise(self, key: NoiseKey, own: Array, number: int | None = None) -> Array | None:
         """The same in the shape and dtype of `own`."""
-        draw = self.next_draw(key)
+        draw = self.next_draw(key, number)
         if draw is None or draw[0].size != own.size:
             return None
         return convert_draw(*draw, own.shape).astype(own.dtype)

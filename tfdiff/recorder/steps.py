@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.collect import SiteTable, StepRecords, collect
 from tfdiff.recorder.evals import EvalBuilder, EvalRecords
-from tfdiff.recorder.strays import VALUELESS, carries_data
+from tfdiff.recorder.strays import VALUELESS, carries_data, keep_first_rows
 from tfdiff.recorder.stream import (
     NEXT_OPS,
     RANDOM_OPS,
@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from tfdiff.recorder.variables import Variables
 
 _UNTAPED_LIMIT = 64 << 20
-"""Bytes of values kept of ops that ran outside every tape (evaluation loops); older ones are dropped."""
+"""Bytes of values of ops outside every tape after which finished evaluation passes are written and dropped."""
+_HELD_LIMIT = 512 << 20
+"""Bytes of such values beyond which all are dropped."""
 
 
 @dataclass(slots=True)
@@ -164,6 +166,8 @@ class StepBuilder:
             if carries_data(event, token, self._data):
                 self._data.add(token)
         if not event.taped:
+            if dependent:
+                keep_first_rows(event)
             self._bound_untaped(event)
 
     def _bound_untaped(self, event: OpEvent) -> None:
@@ -175,10 +179,12 @@ class StepBuilder:
                 return
             self._look_up()
             done = {id(op) for op in self.evals.strays(self.segment, self.begun, all_but_last=True)}
-            for old in self.segment:
-                if not old.taped:
+            held = [op for op in self.segment if not op.taped]
+            enough = sum(_nbytes(value) for op in held for value in op.values) > _HELD_LIMIT
+            for old in held:
+                if enough or (id(old) in done and old.inputs):
                     old.values = [None] * len(old.values)
-            self.segment = [op for op in self.segment if id(op) not in done]
+            self.segment = [op for op in self.segment if id(op) not in done or not op.inputs]
 
     # -- evaluation ------------------------------------------------------------------------------------------------
 

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.collect import LEAF
-from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, READ_OP, OpEvent, Token, is_update
+from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, READ_OP, OpEvent, Token, is_update, to_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _SOURCES = frozenset({LEAF, *NEXT_OPS, *RANDOM_OPS})
 VALUELESS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+FIRST_ROWS = 256
+_LARGE = 16 << 20
+"""Bytes of an output outside every tape beyond which only its first rows are kept."""
 _FEW = 16
 """Elements of a tensor that may be a setting rather than a batch."""
 
@@ -208,6 +211,16 @@ def is_source(op: OpEvent, token: Token) -> bool:
     return op.type in NEXT_OPS or "feed" in op.attrs or _count(shape) > _FEW or (len(shape) > 1 and is_float(op, token))
 
 
+def keep_first_rows(op: OpEvent) -> None:
+    """Keep of large outputs only the first rows: evaluations run over whole data sets at once."""
+    for place, token in enumerate(op.outputs):
+        shape = shape_of(op, token)
+        if shape and shape[0] > FIRST_ROWS and 4 * _count(shape) > _LARGE:
+            array = to_array(op.values[place])
+            if array is not None:
+                op.full[token], op.values[place] = shape, array[:FIRST_ROWS].copy()
+
+
 def value_of(op: OpEvent, token: Token) -> Any:
     """The value of one of the op's outputs."""
     return op.values[op.outputs.index(token)] if token in op.outputs else None
@@ -215,8 +228,7 @@ def value_of(op: OpEvent, token: Token) -> Any:
 
 def shape_of(op: OpEvent, token: Token) -> tuple[int, ...] | None:
     """Its shape; None where the value was not read."""
-    value = value_of(op, token)
-    shape = getattr(value, "shape", None)
+    shape = op.full.get(token, getattr(value_of(op, token), "shape", None))
     try:
         return None if shape is None else tuple(int(n) for n in shape)
     except (TypeError, ValueError):

@@ -54,6 +54,8 @@ class OpEvent:
     right after, None where it was not read. Empty for every other op."""
     result: bool = False
     """Whether this is what an outermost layer (a model) returned."""
+    full: dict[Token, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes of outputs of which only the first rows are kept: large ones outside every tape."""
     stack: tuple[str, ...] = ()
     """For reads of variables outside every tape: the user's lines that lead here, outermost first."""
 
