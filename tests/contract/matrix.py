@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.contract.suite import FAULTS, NOT_YET, STYLES, Suite
+from .suite import FAULTS, NOT_YET, STYLES, Suite
 
 
 def arguments() -> argparse.ArgumentParser:
