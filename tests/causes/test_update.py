@@ -67,6 +67,23 @@ def test_learning_rate_of_a_hand_written_update(first):
     assert "assign_sub(0.05 * g)" in cause.fix
 
 
+def test_learning_rate_in_a_velocity(first):
+    """The rate scales the velocity, which is written first and then read to move the weight."""
+
+    def velocity(p: Program, name: str, g: np.ndarray, _: int) -> None:
+        v = (0.2 * g).astype(np.float32)
+        slot = name + "/velocity"
+        if slot not in p.index:
+            p.variable(slot, np.zeros_like(v), state=True)
+        scaled = p.put("operation", "update", "Mul", v, (p.constant(0.2, "update"),))
+        p.put("assign", "update", "AssignVariableOp", v, (scaled,), variable=p.index[slot])
+        p.weights[slot] = v
+        p.assign(name, v, p.put("slot", "update", "ReadVariableOp", v, variable=p.index[slot]))
+
+    cause = first(program("a.py", sgd(0.05), optimizer=told(0.05)), program("b.py", velocity))
+    assert (cause.code, cause.constants) == ("lr", {"a": pytest.approx(0.05), "b": pytest.approx(0.2)})
+
+
 def momentum(rate: float, *, nesterov: bool):
     """SGD with momentum 0.9; the first two updates of the two kinds have ratios 1.9 and about 1.4."""
     velocity: dict[str, np.ndarray] = {}

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 FOLDER = HERE / "styles"
-STYLES = tuple(sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "task"))
+NOT_YET = {"function_loop": "a loop over a dataset inside a tf.function is named as not recorded"}
+STYLES = tuple(sorted({path.stem for path in FOLDER.glob("*.py")} - {"task", *NOT_YET}))
 STEPS = 3
 WEIGHTS = 8
 """Two kernels and biases, scale and offset, two moving statistics."""
@@ -54,16 +55,21 @@ def fault_lines(style: str, fault: str) -> list[str]:
 class Worker:
     """A process of `worker.py`."""
 
-    def __init__(self, *, legacy: bool) -> None:
+    def __init__(self, log: Path, *, legacy: bool) -> None:
         switches = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
         if legacy:
             switches["TF_USE_LEGACY_KERAS"] = "1"
-        command = [sys.executable, "-m", "tests.contract.worker"]
-        self._process = subprocess.Popen(
-            command, env=os.environ | switches, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
+        with log.open("ab") as talk:
+            self._process = subprocess.Popen(
+                [sys.executable, str(HERE / "worker.py")],
+                env=os.environ | switches,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=talk,
+                text=True,
+            )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
+        assert self._process.stdout.readline() == "ready\n", log.read_text(errors="replace")
 
     def run(self, arguments: list[object], log: Path, scout: Path | None) -> tuple[int, str]:
         """A `tfdiff` command in a fresh fork: exit code, and what it had to say."""
@@ -135,7 +141,7 @@ class Suite:
     def _worker(self, *, legacy: bool) -> Worker:
         key = (threading.get_ident(), legacy)
         if key not in self._workers:
-            self._workers[key] = Worker(legacy=legacy)
+            self._workers[key] = Worker(self._folder / "workers.log", legacy=legacy)
         return self._workers[key]
 
     def compare(self, a: str, b: str, fault: str | None = None) -> list[str]:

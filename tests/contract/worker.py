@@ -7,6 +7,7 @@ is the script run with nothing of the reference in it, so that it is the same ru
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import shutil
@@ -16,9 +17,10 @@ import sys
 from ast import literal_eval
 from pathlib import Path
 
-from tests.recorder import zygote
 from tfdiff.recorder import launch
 
+sys.path[0] = str(Path(__file__).resolve().parents[1] / "recorder")
+zygote = importlib.import_module("zygote")
 if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
     import tf_keras
 

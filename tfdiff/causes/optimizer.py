@@ -106,12 +106,19 @@ def _constants(scene: Scene, side: Side, updates: list[Update]) -> list[float]:
     wanted = {u.pair.a if side is scene.a else u.pair.b for u in updates}
     assigns = [seen.index for seen in side.with_role("assign") if seen.site.variable in wanted]
     found: set[float] = set()
-    for index in side.ancestors(assigns):
+    for index in _flow(side, assigns):
         seen = side.observations[index]
         value = side.scalar(index)
         if value is not None and 0.0 < abs(value) < 1e3 and "float" in seen.dtype and _is_setting(side, index):
             found.add(abs(value))
     return sorted(found)
+
+
+def _flow(side: Side, assigns: list[int]) -> set[int]:
+    """What the assigned values were computed from, also by way of slots that the step wrote before it read them."""
+    reached = side.ancestors(assigns)
+    slots = {seen.site.variable for seen in side.with_role("slot") if seen.index in reached}
+    return reached | side.ancestors(seen.index for seen in side.with_role("assign") if seen.site.variable in slots)
 
 
 def _is_setting(side: Side, index: int) -> bool:
