@@ -1,4 +1,4 @@
-"""Whether a recurrence goes through its sequence from the front or from the back, read off where its first step begins."""
+"""Whether a recurrence goes through its sequence from the front or from the back, read off its first step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def backwards(flow: Flow, shapes: Sequence[tuple[int, ...]], constant: Constant,
     while queue and len(seen) < _REACH:
         position = queue.pop()
         site = flow.sites[position]
-        if MATRIX.search(site.op) and not flow.sites[position].role == "input":
+        if MATRIX.search(site.op):
             continue
         if site.op in _REVERSE:
             turned = not turned
@@ -55,7 +55,7 @@ def _item(flow: Flow, shapes: Sequence[tuple[int, ...]], constant: Constant, pos
         axes = [axis for axis in range(len(begin)) if shrunk >> axis & 1 and axis < len(shape)]
         return _which(begin[axes[0]] % shape[axes[0]], shape[axes[0]]) if len(axes) == 1 and shape[axes[0]] else None
     if site.op in ("TensorListGetItem", "GatherV2", "TensorArrayReadV3"):
-        at = next((n for n in range(len(inputs) - 1, 0, -1) if 0 <= inputs[n] and shapes[inputs[n]] == ()), None)
+        at = next((n for n in range(len(inputs) - 1, 0, -1) if inputs[n] >= 0 and shapes[inputs[n]] == ()), None)
         stacked = shape[1:] == shapes[position]
         number = _numbers(constant, inputs, at) if at is not None and stacked else []
         if site.op == "GatherV2":
