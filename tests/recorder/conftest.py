@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .layer_pairs import Recorder
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
@@ -107,3 +109,9 @@ def tensorflow() -> ModuleType:
     import tensorflow as tf
 
     return tf
+
+
+@pytest.fixture(scope="session")
+def layers(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> Recorder:
+    """Records and compares networks of `scripts/recurrent.py` and `scripts/structured.py`."""
+    return Recorder(zygote, tmp_path_factory.mktemp("layers"))

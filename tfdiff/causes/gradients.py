@@ -122,13 +122,11 @@ def _accumulated(scene: Scene, updates: list[Update], limit: float) -> int:
         found = _of_step(scene.a, scene.step - n, variables)
         total = None if found is None else [x + y for x, y in zip(total, found, strict=True)]
         n += 1
-    of_variable = dict(zip(variables, total or (), strict=False))
-    fits = total is not None and (
-        proportion(
-            joined(taken(of_variable[u.pair.a], u.pair.a_part) for u in updates), joined(u.u_a for u in updates)
-        )[1]
-        <= limit
-    )
+    if total is None:
+        return 0
+    of_variable = dict(zip(variables, total, strict=True))
+    own = joined(taken(of_variable[u.pair.a], u.pair.a_part) for u in updates)
+    fits = proportion(own, joined(u.u_a for u in updates))[1] <= limit
     return n if fits else 0
 
 

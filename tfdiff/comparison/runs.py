@@ -10,7 +10,8 @@ import numpy as np
 
 from tfdiff.comparison.graph import PARAMETERS, StepGraph, build_graph
 from tfdiff.comparison.metrics import own_values, pair_values
-from tfdiff.pairing.variables import VariablePair, pair_from_json, pair_variables, variable_uses
+from tfdiff.pairing.pairs import VariablePair, covers, pair_from_json
+from tfdiff.pairing.variables import pair_variables, variable_uses
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -72,14 +73,18 @@ class Runs:
         return tuple(pair for pair in self.pairs if (pair.a in used[0]) != (pair.b in used[1]))
 
     def unpaired(self, trace: Trace) -> list[str]:
-        """Names of a side's weights that are used and have no counterpart on the other side."""
-        known = {pair.a if trace is self.a else pair.b for pair in self.pairs}
-        used = self._used(trace)
-        return [
-            variable.name
-            for index, variable in sorted(trace.variables.items())
-            if variable.kind == "weight" and index in used and index not in known
-        ]
+        """Names of a side's weights that are used and have no (or only in part a) counterpart on the other side."""
+        used, names = self._used(trace), []
+        for index, variable in sorted(trace.variables.items()):
+            if variable.kind == "weight" and index in used:
+                parts = [
+                    pair.a_part if trace is self.a else pair.b_part
+                    for pair in self.pairs
+                    if index == (pair.a if trace is self.a else pair.b)
+                ]
+                if not covers(parts, variable.shape):
+                    names.append(f"part of {variable.name}" if parts else variable.name)
+        return names
 
     def _used(self, trace: Trace) -> set[int]:
         """Variables that a forward pass reads, that get a gradient, or that are written, in the first steps."""

@@ -47,14 +47,15 @@ def _as_joined(uses: Sequence[VariableUse], others: Sequence[VariableUse], uneve
     joins = {use.piece.join[1] for use in others if use.piece is not None and use.piece.join is not None}
     found = []
     for use in uses:
-        axis = len(use.shape) - 1 if use.layout is None else use.layout[-1] if use.layout else -1
-        rest = prod(use.shape) // use.shape[axis] if use.shape and prod(use.shape) else 0
+        axis = use.layout[-1] if use.layout else len(use.shape) - 1
+        size = prod(use.shape)
+        rest = size // use.shape[axis] if use.shape and size else 0
         fitting = [
             widths
             for widths in joins
             if use.piece is not None
             and use.shape
-            and prod(use.shape) in uneven
+            and size in uneven
             and sum(widths) == use.shape[axis]
             and all(rest * width in uneven for width in widths)
         ]
@@ -256,9 +257,8 @@ def _joint(first: VariablePair, second: VariablePair) -> VariablePair | None:
         return None
     known = first.evidence.split(", ")
     more = [words for words in second.evidence.split(", ") if words not in known]
-    return replace(
-        first, a_part=a, b_part=b, evidence=" / ".join([first.evidence, *([", ".join(more)] if more else [])])
-    )
+    evidence = f"{first.evidence} / {', '.join(more)}" if more else first.evidence
+    return replace(first, a_part=a, b_part=b, evidence=evidence)
 
 
 def _append(first: Part, second: Part, axis: int) -> Part | None:

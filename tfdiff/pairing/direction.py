@@ -1,4 +1,4 @@
-"""Whether a recurrence goes through its sequence from the front or from the back, read off where its first step begins."""
+"""Whether a recurrence goes through its sequence from the front or from the back, read off its first step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def backwards(flow: Flow, shapes: Sequence[tuple[int, ...]], constant: Constant,
     while queue and len(seen) < _REACH:
         position = queue.pop()
         site = flow.sites[position]
-        if MATRIX.search(site.op) and not flow.sites[position].role == "input":
+        if MATRIX.search(site.op):
             continue
         if site.op in _REVERSE:
             turned = not turned

@@ -7,12 +7,14 @@ rearrange are run on labels as they ran on the values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 Labels = npt.NDArray[np.int32]
 Shape = tuple[int, ...]
@@ -23,7 +25,7 @@ MAX_ELEMENTS = 1 << 22
 
 @dataclass(frozen=True)
 class Operands:
-    """What an op that rearranges was given; `labels` and `shapes` by argument, `constant` the value of one, if known."""
+    """What an op that rearranges was given, by argument; `constant` is the value of one, if known."""
 
     labels: Sequence[Labels | None]
     shapes: Sequence[Shape]
@@ -73,7 +75,8 @@ def reshaped(labels: Labels, shape: Shape, target: Shape) -> Labels | None:
             found += target[second:j]
     if int(np.prod(full)) > MAX_ELEMENTS:
         return None
-    return np.broadcast_to(labels, full).reshape(found)
+    result: Labels = np.broadcast_to(labels, full).reshape(found)
+    return result
 
 
 def spread(labels: Labels, shape: Shape, axis: int = -1) -> Labels | None:
@@ -84,8 +87,6 @@ def spread(labels: Labels, shape: Shape, axis: int = -1) -> Labels | None:
 
 
 def _cut(labels: Labels, axis: int, start: int, stop: int) -> Labels:
-    if labels.shape[axis] == 1 and stop - start != 1:
-        return labels
     if labels.shape[axis] == 1:
         return labels
     return labels[(slice(None),) * (axis % labels.ndim) + (slice(start, stop),)]
@@ -236,7 +237,8 @@ def _list_item(given: Operands) -> Labels | None:
     """A tensor out of a list that was made from a stacked one (the time steps of a loop)."""
     for labels, shape in zip(given.labels, given.shapes, strict=True):
         if labels is not None and shape[1:] == given.shape and labels.shape[:1] == (1,):
-            return labels[0]
+            first: Labels = labels[0]
+            return first
         if labels is not None and shape == given.shape:
             return labels
     return None

@@ -1,4 +1,4 @@
-"""A variable of one run and the one of the other that stands for it, whole or part by part, and the way between them."""
+"""A variable of one run and the one of the other that stands for it, whole or part by part; the way between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfdiff.errors import TfdiffError
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Part = tuple[tuple[tuple[int, int], ...], ...]
 """A box of a variable: per axis the ranges [start, stop) of it, in order."""
@@ -66,8 +66,9 @@ def pair_from_json(entry: Mapping[str, Any]) -> VariablePair:
 
     try:
         indices, evidence = (int(entry["a"]), int(entry["b"])), str(entry.get("evidence", ""))
-        layout = axes("permutation"), evidence, axes("reshape"), axes("restore")
-        return VariablePair(*indices, *layout, part("a_part"), part("b_part"))
+        return VariablePair(
+            *indices, axes("permutation"), evidence, axes("reshape"), axes("restore"), part("a_part"), part("b_part")
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise TfdiffError(f"expected a variable pair with indices a and b, found {entry!r}; record b again") from error
 
@@ -78,6 +79,14 @@ def indices(part: Part) -> tuple[Any, ...]:
         return tuple(slice(*axis[0]) for axis in part)
     chosen: tuple[Any, ...] = np.ix_(*(np.concatenate([np.arange(*extent) for extent in axis]) for axis in part))
     return chosen
+
+
+def covers(parts: Iterable[Part | None], shape: tuple[int, ...]) -> bool:
+    """Whether some parts (None: the whole) make up all of a variable."""
+    covered = np.zeros(shape, bool)
+    for part in parts:
+        covered[... if part is None else indices(part)] = True
+    return bool(covered.all())
 
 
 def taken(value: npt.NDArray[Any], part: Part | None) -> npt.NDArray[Any]:

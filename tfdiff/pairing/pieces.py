@@ -206,7 +206,7 @@ class _Pieces:
 
     @cached_property
     def _first(self) -> list[int | None]:
-        """By piece: the first tensor that it stands in without other pieces of its variable, but those of its columns."""
+        """By piece: the first tensor that it stands in without pieces of other columns of its variable."""
         found: list[int | None] = [None] * len(self.parts)
         alone = [self._alone(number) for number in range(len(self.parts))]
         whole = [self.of_variable[variable] for variable, _, _ in self.parts]

@@ -96,8 +96,7 @@ class Tags:
     def _tagged(self, position: int) -> Tagged:
         site = self.flow.sites[position]
         if site.role in ("weight", "state") and site.variable is not None:
-            known = site.variable in self._extents and self.shapes[position] == self._extents[site.variable]
-            return Tagged({(site.variable, 0): self.elements(site.variable)} if known else {}, pure=True)
+            return self._read(position, site.variable)
         inputs = self.sources_of(position)
         if not any(self.tensors[source].labels for source in inputs) or site.role == "assign":
             return Tagged(pure=bool(inputs) and all(self.tensors[source].pure for source in inputs))
@@ -108,6 +107,12 @@ class Tags:
         if site.op in ELEMENTWISE or site.op in ("Select", "SelectV2"):
             return self._elementwise(position, inputs)
         return Tagged()
+
+    def _read(self, position: int, variable: int) -> Tagged:
+        if self.flow.sites[position].role == "state" and variable in self.flow.assigns:
+            return Tagged()  # a state of a recurrence that outlives the batch
+        known = self.shapes[position] == self._extents.get(variable)
+        return Tagged({(variable, 0): self.elements(variable)} if known else {}, pure=True)
 
     def _rearranged(self, position: int) -> Tagged:
         site, inputs = self.flow.sites[position], self.flow.inputs[position]
@@ -274,5 +279,5 @@ class Tags:
         A constant with as many axes as a batch (a state of zeros) counts as a state.
         """
         size, role = int(np.prod(self.shapes[position])), self.flow.sites[position].role
-        state = role == "constant" and len(self.shapes[position]) > 1 and self.shapes[position][0] > 1
+        state = role in ("constant", "state") and len(self.shapes[position]) > 1 and self.shapes[position][0] > 1
         return not self.tensors[position].pure and (role == "activation" or state) and size > 1

@@ -15,7 +15,7 @@ from tfdiff.errors import TfdiffError
 from tfdiff.model import Site
 from tfdiff.pairing.batches import apply_rule
 from tfdiff.pairing.noise import convert_draw
-from tfdiff.pairing.pairs import indices
+from tfdiff.pairing.pairs import covers, indices
 from tfdiff.pairing.rows import row_signatures
 from tfdiff.trace.records import Record
 
@@ -53,10 +53,7 @@ class Wanted:
     @property
     def complete(self) -> bool:
         """Whether the parts make up the whole variable."""
-        covered = np.zeros(self.shape, bool)
-        for part, _ in self.parts:
-            covered[... if part is None else indices(part)] = True
-        return bool(covered.all())
+        return covers((part for part, _ in self.parts), self.shape)
 
     def over(self, own: Array) -> Array:
         """The variable's own value with the parts written over it."""
