@@ -48,7 +48,7 @@ class Cut:
     """Bytes up to which initial values are kept, if more than `largest`: a small matrix tells its initializer."""
 
 
-CUTS = {"mnist-mlp": Cut(steps=1, largest=512, depth=3, initial=8192), "mnist-cnn": Cut(steps=3, largest=1280)}
+CUTS = {"mnist-mlp-tf2": Cut(steps=1, largest=512, depth=3, initial=8192), "mnist-cnn": Cut(steps=3, largest=1280)}
 
 
 def main(names: list[str]) -> int:

@@ -89,6 +89,6 @@ def test_recorder_loads_no_textual_and_no_tensorflow_of_its_own():
 @pytest.fixture
 def shipped() -> list[str]:
     """The example traces of the repository, a first."""
-    found = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "traces").glob("mnist-mlp-*.h5"))
-    assert len(found) == 2, "traces/ holds mnist-mlp-a.h5 and mnist-mlp-b.h5"
+    found = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "traces").glob("mnist-mlp-tf2-*.h5"))
+    assert len(found) == 2, "traces/ holds mnist-mlp-tf2-a.h5 and mnist-mlp-tf2-b.h5"
     return found

@@ -88,26 +88,58 @@ def dropout_rate_behind(scene: Scene) -> Proposal | None:
     dropout is computed again from A's tensor with B's rate and with its own.
     """
     dropouts = scene.finding.numbers.get("dropouts", ()) if scene.finding.kind == "draws" else ()
-    found = [pair for numbers in dropouts if (pair := _own_drops(scene, *numbers)) is not None]
-    if not found or len(found) < len(dropouts):
+    if not dropouts:
         return None
+    found = [pair for numbers in dropouts if (pair := _own_drops(scene, *numbers)) is not None]
+    if len(found) < len(dropouts):
+        return _by_scale(scene, dropouts)
     (x, a, b), rates = found[0], [(_rounded(a.rate), _rounded(b.rate)) for _, a, b in found]
     y, drawn = scene.a.array(a.index), a.uniform
     if y is None or drawn is None:
         return None
-    inverted = all(same(one + other, 1.0) for one, other in rates)
+    before, after = (relative_error(y, drop.again(x, drawn).reshape(y.shape)) for drop in (b, a))
+    return _behind(scene, rates, (before, after), dropouts[0][3])
+
+
+def _by_scale(scene: Scene, dropouts: list[tuple[int, int, int, int]]) -> Proposal | None:
+    """Where the tensors are not kept: the rates of which the scales speak, checked against the shares that dropped."""
+    rates = []
+    for a_x, a_y, b_x, b_y in dropouts:
+        a, b = _scaled_rate(scene.a, a_x, a_y), _scaled_rate(scene.b, b_x, b_y)
+        if a is None or b is None:
+            return None
+        rates.append((_rounded(a), _rounded(b)))
+    shares, counts = scene.finding.numbers["shares"], scene.finding.numbers["counts"]
+    off = [abs(share - rate) for share, rate in zip(shares, rates[0], strict=True)]
+    noise = [4.0 * (rate * (1.0 - rate) / count) ** 0.5 for rate, count in zip(rates[0], counts, strict=True)]
+    if off[1] > noise[1]:
+        return None
+    return _behind(scene, rates, (abs(shares[0] - shares[1]), off[0]), dropouts[0][3], noise[0])
+
+
+def _scaled_rate(side: Side, x: int, y: int) -> float | None:
+    """The rate whose 1 / (1 - rate) a tensor is multiplied by on its way into a dropout."""
+    for index in sorted(side.ancestors((y,)) - side.ancestors((x,))):
+        seen = side.observations[index]
+        scales = [s for i in seen.inputs if (s := side.scalar(i)) is not None and s > 1.0 + 1e-6]
+        if seen.site.op == "Mul" and x in side.ancestors((index,)) and scales:
+            return 1.0 - 1.0 / scales[0]
+    return None
+
+
+def _behind(
+    scene: Scene, rates: list[tuple[float, float]], errors: tuple[float, float], index: int, noise: float = 0.0
+) -> Proposal:
+    inverted = all(same(a + b, 1.0) for a, b in rates)
     kinds = list(dict.fromkeys(rates))
-    more = f", and so in {len(found) - 1} more dropouts" if len(found) > 1 else ""
+    more = f", and so in {len(rates) - 1} more dropouts" if len(rates) > 1 else ""
     if len(kinds) > 1:
-        more += " (" + ", ".join(f"{percent(other)} for {percent(one)}" for one, other in kinds[1:]) + ")"
-    return Proposal(
-        relative_error(y, b.again(x, drawn).reshape(y.shape)),
-        relative_error(y, a.again(x, drawn).reshape(y.shape)),
-        _summary(a.rate, b.rate, inverted=inverted) + more,
-        _fix(scene, b.index, a.rate, inverted=inverted),
-        {"a": rates[0][0], "b": rates[0][1]},
-        fitted=2,
-    )
+        more += " (" + ", ".join(f"{percent(b)} for {percent(a)}" for a, b in kinds[1:]) + ")"
+    a, b = rates[0]
+    summary = _summary(a, b, inverted=inverted) + more
+    fix = _fix(scene, index, a, inverted=inverted)
+    doubt = 0.1 if noise else 0.0
+    return Proposal(*errors, summary, fix, {"a": a, "b": b}, fitted=2, noise=noise, doubt=doubt)
 
 
 def _own_drops(scene: Scene, a_x: int, a_y: int, b_x: int, b_y: int) -> tuple[Floats, Drop, Drop] | None:

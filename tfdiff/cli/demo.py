@@ -28,7 +28,7 @@ class DemoCommand:
         parser.add_argument("--list", action="store_true", help="list the demos")
         parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="default: tfdiff-demo/NAME")
         parser.add_argument(
-            "--steps", type=step_count, default=10, metavar="N", help="training steps (default 10, 0 = all)"
+            "--steps", type=step_count, metavar="N", help="training steps (default: the demo's, mostly 10; 0 = all)"
         )
         parser.add_argument("--force", action="store_true", help="overwrite the traces of an earlier demo")
 
@@ -44,6 +44,7 @@ class DemoCommand:
         require_tensorflow()
         a, b = demos.materialize(demo.name, folder)
         say(f"tfdiff: demo {demo.name}: {demo.title}")
-        code = compare_scripts(Pair(a=str(a), b=str(b), folder=folder, steps=arguments.steps, force=arguments.force))
+        steps = demo.steps if arguments.steps is None else arguments.steps
+        code = compare_scripts(Pair(a=str(a), b=str(b), folder=folder, steps=steps, force=arguments.force))
         say(f"tfdiff: the scripts are yours: change {b} and run tfdiff run {a} {b} -o {folder} --force")
         return code

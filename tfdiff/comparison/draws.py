@@ -133,6 +133,10 @@ def _finding(runs: Runs, view: StepView, located: Located, found: list[tuple[Dro
         a_index=a.y,
         b_index=b.y,
     )
-    numbers = {"dropouts": [(one.x, one.y, other.x, other.y) for one, other in found]}
+    numbers = {
+        "dropouts": [(one.x, one.y, other.x, other.y) for one, other in found],
+        "shares": (a.share, b.share),
+        "counts": (a.count, b.count),
+    }
     pairing = pairing_of(view, located.matching)
     return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, kind="draws", numbers=numbers)

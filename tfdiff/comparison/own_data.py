@@ -119,24 +119,28 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
             _finding(runs, "data-scale", _places(a, b, None, None), words, error, scale=scale, offset=offset)
         )
     places = _places(a, b, order_a, order_b)
-    sizes = tuple(_typical(fed.rows) for fed in (a, b))
-    if sizes[0] != sizes[1]:
-        words = f"batches of {sizes[0]} rows in a, of {sizes[1]} in b"
-        error = abs(sizes[0] - sizes[1]) / max(sizes)
-        findings.append(_finding(runs, "data-batch-size", places, words, error, a=sizes[0], b=sizes[1]))
+    sizes = _typical(a.rows), _typical(b.rows)
+    others = _dropped(runs, order_a, order_b, places, sizes[0]), _other_size(runs, sizes, places)
+    findings += [finding for finding in others if finding is not None]
     found, words = _order_difference(order_a, order_b, a, b)
     if found:
         findings.append(_finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]))
     elif words:
         notes.append(words)
-    dropped = _dropped(runs, order_a, order_b, places, sizes[0])
-    if dropped is not None:
-        findings.append(dropped)
     if scaled is None and _known_share(a, b, runs) < KNOWN_SHARE:
         why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
         notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
     rank = ("data-scale", "data-augmentation", "data-shuffle", "data-dropped-batch", "data-batch-size")
     return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
+
+
+def _other_size(runs: Runs, sizes: tuple[int, int], places: tuple[Place, Place]) -> Finding | None:
+    """Batches of another number of rows."""
+    if sizes[0] == sizes[1]:
+        return None
+    words = f"batches of {sizes[0]} rows in a, of {sizes[1]} in b"
+    error = abs(sizes[0] - sizes[1]) / max(sizes)
+    return _finding(runs, "data-batch-size", places, words, error, a=sizes[0], b=sizes[1])
 
 
 def _dropped(

@@ -42,11 +42,13 @@ class Demo:
     files: tuple[str, ...]
     """Files of the folder `name`; the first one is a, the second one b."""
     faults: tuple[Fault, ...]
+    steps: int = 10
+    """Training steps that `tfdiff demo` records."""
 
 
 DEMOS: tuple[Demo, ...] = (
     Demo(
-        "mnist-mlp",
+        "mnist-mlp-tf2",
         "Keras fit against raw variables and a tape, 'same architecture': the one learns, the other does not",
         ("a.py", "b.py"),
         (
@@ -67,6 +69,48 @@ DEMOS: tuple[Demo, ...] = (
                 "keep_prob 0.7 handed to tf.nn.dropout as rate, a drops 0.3",
             ),
             Fault("arch-extra-layer", "a.py:20", "b.py:53", "seed", "num_layers = 5 hidden layers, a has 2"),
+        ),
+    ),
+    Demo(
+        "mnist-mlp",
+        "Keras fit against a TF1 session, as asked: 'if I put num_layers = 5, the accuracy drops to 20%'",
+        ("a.py", "b.py"),
+        (
+            Fault("data-shuffle", "a.py:24", "b.py:80", "seed", "fit shuffles the rows, b feeds slices in order"),
+            Fault(
+                "data-dropped-batch", "a.py:24", "b.py:79", "seed", "floor() drops the last batch, which is not full"
+            ),
+            Fault(
+                "init-distribution", "a.py:16", "b.py:43", "seed", "weights and biases drawn with standard deviation 1"
+            ),
+            Fault("arch-extra-layer", "a.py:20", "b.py:55", "seed", "num_layers = 5 hidden layers, a has 2"),
+        ),
+    ),
+    Demo(
+        "iceberg",
+        "A Keras CNN against tf.layers and contrib's batch norm in a session: loss 0.2 here, 0.7 there",
+        ("a.py", "b.py"),
+        (
+            Fault("stride-or-pool", "a.py:15", "b.py:52", "seed", "the first pooling has windows of 2 x 2, a's 3 x 3"),
+            Fault("dropout-rate", "a.py:16", "b.py:53", "seed", "keep probability 0.8 taken for the rate, a drops 0.2"),
+            Fault("arch-width", "a.py:47", "b.py:79", "seed", "two output units, a has one with a sigmoid"),
+            Fault(
+                "state-updates-not-run",
+                "a.py:14",
+                "b.py:82",
+                "seed",
+                "nobody runs UPDATE_OPS: the moving statistics never change",
+            ),
+        ),
+        steps=3,
+    ),
+    Demo(
+        "augmentation",
+        "ImageDataGenerator.flow into fit against a tape loop over the same arrays: only a augments and shuffles",
+        ("a.py", "b.py"),
+        (
+            Fault("data-augmentation", "a.py:39", "b.py:29", "seed", "b feeds the rows as they are, a augments them"),
+            Fault("data-shuffle", "a.py:39", "b.py:29", "seed", "flow shuffles the rows, b's dataset does not"),
         ),
     ),
     Demo(

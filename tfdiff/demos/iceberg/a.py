@@ -49,4 +49,4 @@ model.add(Activation('sigmoid'))
 
 mypotim=Adam(learning_rate=0.01)
 model.compile(loss='binary_crossentropy', optimizer = mypotim, metrics=['accuracy'])
-model.fit(x_train, y_train, batch_size=8, epochs=2, validation_data=(x_test, y_test), verbose=2)
+model.fit(x_train, y_train, batch_size=4, epochs=2, validation_data=(x_test, y_test), verbose=2)

@@ -86,7 +86,7 @@ with tf.Session() as sess:
     sess.run(tf.global_variables_initializer())
     for epoch in range(2):
         order = np.random.permutation(len(x_train))
-        for i in range(0, len(x_train), 8):
-            rows = order[i:i + 8]
+        for i in range(0, len(x_train), 4):
+            rows = order[i:i + 4]
             sess.run(train_step, feed_dict={x: x_train[rows], y: y_train[rows], learningRateIn: 0.01, isTrainPlace: True})
         print('epoch', epoch, 'test accuracy', sess.run(accuracy, feed_dict={x: x_test, y: y_test, isTrainPlace: False}))

@@ -11,7 +11,7 @@ TRAIN_ROWS = 1200
 TEST_ROWS = 400
 
 # few and small batches: a step of the iceberg network is a second of a laptop's time
-ICEBERGS = 28
+ICEBERGS = 40
 
 # the digits 0-9, 5 wide and 7 high, one row of pixels per number (bit 4 is the left one)
 FONT = [
