@@ -181,8 +181,7 @@ def test_steps_stop_the_script(files, tfdiff, tmp_path):
 def test_building_is_no_pass(files, tfdiff, tmp_path):
     """Symbolic calls, summaries and weights that are looked at are no passes; a call that is thrown away is one."""
     files(
-        a=KERAS
-        + "m.summary()\nm(keras.Input((10,)))\nm(xt)\nm.fit(x, y, verbose=0)\nprint(m.get_weights()[0].sum())\n"
+        a=KERAS + "m.summary()\nm(keras.Input((10,)))\nm(xt)\nm.fit(x, y, verbose=0)\nprint(m.get_weights()[0].sum())\n"
     )
     assert tfdiff("record", "--quiet", "a.py").code == 0
     assert passes(tmp_path / "a.h5") == [("forward", 0, 1, 70, [])]
