@@ -27,6 +27,8 @@ class Calls:
         """A compiled function is about to run."""
         trains = self.recording.programs.trains(name)
         self.recording.training_call = trains or bool(self.recording.tapes)
+        self.recording.call += 1
+        self.recording.share.begin_call()
         if trains:
             self.recording.start()
             if self.recording.builder.updated:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.model import Phase, Role, Site, StepInfo
+from tfdiff.recorder.selections import find_selections
 from tfdiff.recorder.stream import (
     ASSIGN_OPS,
+    LEAF,
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-LEAF = "Leaf"
-"""Type of the event that stands for a tensor no recorded op made."""
 SMALL = 64 << 10
 """Bytes up to which inner tensors of layers are kept in full too."""
 _SCATTERED = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceScatterNdAdd", "ResourceScatterNdSub"})
@@ -95,6 +95,15 @@ class Collector:
         self._index: dict[Token, int] = {}
         self._arrays: dict[Token, Array | None] = {}
         self._through: dict[Token, tuple[int, ...]] = {}
+        self._selections: set[int] = set()
+        self._wholes: set[int] = set()
+
+    def forward(self, events: list[OpEvent]) -> None:
+        """The forward pass; a data set that the batch is cut out of is no input of it."""
+        self._selections, self._wholes = find_selections(events, self._makers)
+        for event in events:
+            if id(event) not in self._wholes:
+                self.operation(event, "activation", "forward")
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -114,7 +123,7 @@ class Collector:
                 self._through[token] = tuple(sorted({i for i in inputs if i != UNKNOWN}))
             if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
                 continue  # shapes and axes of the backward pass tell nobody anything
-            kind = _role(event, array, role)
+            kind = "input" if id(event) in self._selections else _role(event, array, role)
             before = own[output] if own is not None else None
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
@@ -259,8 +268,7 @@ def collect(
     end = pending.end or GradientEnd([], [])
     collector = Collector(makers, variables, sites)
     _mark_states(pending, variables)
-    for event in pending.forward:
-        collector.operation(event, "activation", "forward")
+    collector.forward(pending.forward)
     for event in pending.side:
         collector.operation(event, "activation", "state")
     for token in pending.begin.targets:

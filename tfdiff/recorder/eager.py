@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes
-from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.recording import safe
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
+    LEAF,
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
@@ -64,7 +65,7 @@ class Eager:
             taped=bool(self.recording.tapes),
             own=own,
         )
-        if op_type in NEXT_OPS:
+        if op_type in NEXT_OPS or op_type in SELECTIONS:
             event.attrs["feed"] = self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes)))
             event.attrs["taped"] = bool(self.recording.tapes)
         if is_update(op_type):
@@ -113,12 +114,14 @@ class Eager:
 
     def _replace(self, op_type: str, code: Code, outputs: list[Any], attrs: Any) -> list[Any] | None:
         """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
-        if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
+        if not self.recording.share.active or not (
+            op_type in RANDOM_OPS or op_type in NEXT_OPS or op_type in SELECTIONS
+        ):
             return None
         own = list(outputs)
         feed = (
             self.recording.builder.occurrence((op_type, code.called, bool(self.recording.tapes), "share"))
-            if op_type in NEXT_OPS
+            if op_type not in RANDOM_OPS
             else 0
         )
         for index, tensor in enumerate(own):
@@ -128,6 +131,8 @@ class Eager:
                 value = self.recording.share.noise((op_type, code.layer, code.called, code.api), tensor.numpy())
             else:
                 key = (op_type, code.called, feed, bool(self.recording.tapes), index)
+                if not self.recording.share.has_rule(key):
+                    continue
                 fixed, step = attributes.fixed_rows(attrs, index), self.recording.builder.begun
                 value = self.recording.share.feed(key, tensor.numpy(), step, fixed=fixed)
             if value is not None:

@@ -59,6 +59,8 @@ class Share:
     def __init__(self, plan: Plan | None) -> None:
         self._plan = plan
         self._executed: Counter[NoiseKey] = Counter()
+        self._before: Counter[NoiseKey] = Counter()
+        """The same at the beginning of the running function."""
         self._equal: list[bool] = []
 
     @property
@@ -146,6 +148,14 @@ class Share:
         """Whether a batch that this op hands out on this line has a rule."""
         return self._plan is not None and any(key[0] == op_type and key[1] == called for key in self._plan.feeds)
 
+    def has_rule(self, key: FeedKey) -> bool:
+        """Whether there is a rule for this very part of a batch."""
+        return self._plan is not None and key in self._plan.feeds
+
+    def begin_call(self) -> None:
+        """A compiled function is about to run."""
+        self._before = self._executed.copy()
+
     def feed(self, key: FeedKey, own: Array, step: int, *, fixed: bool = False) -> Array | None:
         """The reference's rows of this step in the layout of `own`; None to leave it.
 
@@ -166,11 +176,14 @@ class Share:
         """Whether draws at this place have a counterpart."""
         return self._plan is not None and key in self._plan.draws
 
-    def next_draw(self, key: NoiseKey) -> tuple[Array, tuple[int, ...] | None] | None:
-        """The reference's draw for the next execution of this place, and how its axes turn; None to leave it."""
+    def next_draw(self, key: NoiseKey, number: int | None = None) -> tuple[Array, tuple[int, ...] | None] | None:
+        """The reference's draw for the next execution of this place, and how its axes turn; None to leave it.
+
+        `number`: which draw of the running function it is, where that is known better than by the order of execution.
+        """
         if self._plan is None or key not in self._plan.draws:
             return None
-        place = self._executed[key]
+        place = self._executed[key] if number is None else self._before[key] + number
         self._executed[key] += 1
         sequence = self._plan.draws[key]
         found = sequence[place] if place < len(sequence) else None
@@ -179,9 +192,9 @@ class Share:
         step, index, permutation = found
         return self._plan.reference.step(step).array(index), permutation
 
-    def noise(self, key: NoiseKey, own: Array) -> Array | None:
+    def noise(self, key: NoiseKey, own: Array, number: int | None = None) -> Array | None:
         """The same in the shape and dtype of `own`."""
-        draw = self.next_draw(key)
+        draw = self.next_draw(key, number)
         if draw is None or draw[0].size != own.size:
             return None
         return convert_draw(*draw, own.shape).astype(own.dtype)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
+    LEAF,
     NEXT_OPS,
     READ_OP,
     SKIPPED_OPS,

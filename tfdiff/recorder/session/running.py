@@ -9,7 +9,6 @@ import numpy as np
 
 from tfdiff.pairing.noise import convert_draw, draw_target
 from tfdiff.recorder import attributes
-from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.graphs import GraphCall
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.session.closure import (
@@ -24,7 +23,7 @@ from tfdiff.recorder.session.closure import (
 )
 from tfdiff.recorder.session.replay import Feed, Ran, Replay
 from tfdiff.recorder.session.variables import SessionVariables
-from tfdiff.recorder.stream import ALIAS_OPS, CONTROL_OPS, NEXT_OPS, RANDOM_OPS, SKIPPED_OPS, is_update
+from tfdiff.recorder.stream import ALIAS_OPS, CONTROL_OPS, LEAF, NEXT_OPS, RANDOM_OPS, SKIPPED_OPS, is_update
 from tfdiff.recorder.tensors import is_numeric, tensors_of
 
 if TYPE_CHECKING:
