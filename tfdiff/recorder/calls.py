@@ -30,6 +30,8 @@ class Calls:
         self.recording.training_call = trains or bool(self.recording.tapes) or forward
         if forward and self.recording.programs.reads(name):
             self.recording.start()
+        self.recording.call += 1
+        self.recording.share.begin_call()
         if trains:
             self.recording.start()
             if self.recording.builder.updated:

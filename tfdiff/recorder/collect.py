@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.model import Phase, Role, Site, StepInfo
+from tfdiff.recorder.selections import find_selections
 from tfdiff.recorder.stream import (
     ASSIGN_OPS,
+    LEAF,
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-LEAF = "Leaf"
-"""Type of the event that stands for a tensor no recorded op made."""
 SMALL = 64 << 10
 """Bytes up to which inner tensors of layers are kept in full too."""
 _SCATTERED = frozenset({"ResourceScatterAdd", "ResourceScatterSub", "ResourceScatterNdAdd", "ResourceScatterNdSub"})
@@ -104,6 +104,15 @@ class Collector:
         """Pairs: the index of an input and its number among the arrays that were made on its line."""
         self.draws: list[int] = []
         """Pairs: the index of an eager draw outside every tape and its number among those of its place in the run."""
+        self._selections: set[int] = set()
+        self._wholes: set[int] = set()
+
+    def forward(self, events: list[OpEvent]) -> None:
+        """The forward pass; a data set that the batch is cut out of is no input of it."""
+        self._selections, self._wholes = find_selections(events, self._makers)
+        for event in events:
+            if id(event) not in self._wholes:
+                self.operation(event, "activation", "forward")
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
         """All outputs of an op (or the value an assign wrote)."""
@@ -123,9 +132,7 @@ class Collector:
                 self._through[token] = tuple(sorted({i for i in inputs if i != UNKNOWN}))
             if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
                 continue  # shapes and axes of the backward pass tell nobody anything
-            kind = _role(event, array, role)
-            if kind == "input" and phase in ("backward", "update"):
-                kind = role  # arrays that the script computes its update with are no batch
+            kind = "input" if id(event) in self._selections else _role(event, array, role, phase)
             before = own[output] if own is not None else None
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
@@ -247,13 +254,15 @@ class Collector:
         return len(self.records) - 1
 
 
-def _role(event: OpEvent, array: Array, role: Role) -> Role:
+def _role(event: OpEvent, array: Array, role: Role, phase: Phase) -> Role:
     if event.type in RANDOM_OPS:
         return "noise"
     if event.type in NEXT_OPS:
         return "input"
     if event.type == "Const":
         return "constant"
+    if event.type == LEAF and phase in ("backward", "update"):
+        return role  # arrays that the script computes its update with are no batch
     if event.type == LEAF:
         return "input" if array.ndim and (array.size > _CONSTANT or "feed" in event.attrs) else "constant"
     return role
@@ -279,8 +288,7 @@ def collect(
     end = pending.end or GradientEnd([], [])
     collector = Collector(makers, variables, sites)
     _mark_states(pending, variables)
-    for event in pending.forward:
-        collector.operation(event, "activation", "forward")
+    collector.forward(pending.forward)
     for event in pending.side:
         collector.operation(event, "activation", "state")
     for token in pending.begin.targets:

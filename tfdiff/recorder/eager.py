@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes
-from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.recording import safe
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.share import OUTSIDE
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
+    LEAF,
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
@@ -97,7 +98,7 @@ class Eager:
     def _note_place(self, event: OpEvent) -> None:
         """What tells this batch, draw or read from others of its line."""
         taped = bool(self.recording.tapes)
-        if event.type in NEXT_OPS:
+        if event.type in NEXT_OPS or event.type in SELECTIONS:
             event.attrs.update(feed=self._occurrence(event.type, event.code.called), taped=taped)
         if event.type in RANDOM_OPS and not taped:
             event.attrs.update(taped=False, draw=self._draw)
@@ -145,20 +146,24 @@ class Eager:
 
     def _replace(self, op_type: str, code: Code, outputs: list[Any], attrs: Any) -> list[Any] | None:
         """Write the reference's noise or batch over what an eager op drew; returns its own outputs if so."""
-        if not self.recording.share.active or (op_type not in RANDOM_OPS and op_type not in NEXT_OPS):
+        if not self.recording.share.active or not (
+            op_type in RANDOM_OPS or op_type in NEXT_OPS or op_type in SELECTIONS
+        ):
             return None
         if self.recording.evaluating and not self.recording.share.forward_only:
             return None
         own = list(outputs)
-        feed = self._occurrence(op_type, code.called, "share") if op_type in NEXT_OPS else 0
+        feed = self._occurrence(op_type, code.called, "share") if op_type not in RANDOM_OPS else 0
         for index, tensor in enumerate(own):
             if not is_numeric(tensor):
                 continue
             if op_type in RANDOM_OPS:
                 outside = None if self.recording.tapes else self._draw
-                value = self.recording.share.noise(self._noise_key(op_type, code), tensor.numpy(), outside)
+                value = self.recording.share.noise(self._noise_key(op_type, code), tensor.numpy(), outside=outside)
             else:
                 key = (op_type, code.called, feed, bool(self.recording.tapes), index)
+                if not self.recording.share.has_rule(key):
+                    continue
                 fixed, step = attributes.fixed_rows(attrs, index), self.recording.builder.begun
                 value = self.recording.share.feed(key, tensor.numpy(), step, fixed=fixed)
             if value is not None:

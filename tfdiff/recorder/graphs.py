@@ -7,6 +7,7 @@ branches and loop iterations are written out, so that an executed graph reads li
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -123,8 +124,22 @@ class Program:
     shapes: set[Token] = field(default_factory=set)
     """Integers computed from shapes and constants only: of no interest to anybody."""
 
+    draws: Counter[Any] = field(default_factory=Counter)
+    """Per place how many of its ops draw random numbers there."""
+
     names: Names = field(default_factory=dict)
     """Tokens of the last execution."""
+    _places: Counter[Any] = field(default_factory=Counter)
+
+    def begin(self, event: GradientBegin) -> None:
+        """A gradient call: what comes behind it belongs to the next step."""
+        self.items.append(event)
+        self._places.clear()
+
+    def occurrence(self, key: Any) -> int:
+        """How often `key` has come up since the last gradient call."""
+        self._places[key] += 1
+        return self._places[key] - 1
 
     def activations(self, targets: Sequence[Token]) -> list[Any]:
         """Tensors the targets were computed from whose gradients are worth asking for."""
@@ -215,6 +230,18 @@ class Programs:
             or (isinstance(item, GraphCall) and any(self.reads(n, _seen | {function}) for n in callees(item)))
             for item in known.program.items
         )
+
+    def passes(self, program: Program, until: int | None = None) -> int:
+        """How many gradient calls one execution of the program (up to an item) makes; one iteration of its loops."""
+        count, last = 0, None
+        for item in program.items[:until]:
+            if isinstance(item, GradientBegin):
+                count += last is None or not item.continues(last)
+                last = item
+            elif isinstance(item, GraphCall):
+                inner = [f.program for n in callees(item) if (f := self._functions.get(n)) is not None]
+                count += max((self.passes(each) for each in inner), default=0)
+        return count
 
     def replay(
         self, function: Function, arguments: Sequence[Token], values: Values, sink: Callable[[Event], None]

@@ -43,9 +43,9 @@ class Passes:
         """Whether a gradient call stands in a function that tf.data runs; named as not recorded."""
         if graph is None or not attributes.under_dataset():
             return False
-        why = "tf.data runs it in threads of its own; let the loop stand outside and compile the step alone"
+        why = "tf.data runs it in threads of its own; loop over the dataset instead (`for batch in dataset`)"
         place = self.recording.frames.here().called
-        self.recording.output.not_recorded(f"training loop over a dataset inside a tf.function ({place})", why)
+        self.recording.output.not_recorded(f"training step inside a function of tf.data ({place})", why)
         return True
 
     @safe
@@ -60,7 +60,7 @@ class Passes:
             return [tensor for _, tensor in activations]
         program = self.recording.programs.of(graph)
         tensors = program.activations(event.targets)
-        program.items.append(event)
+        program.begin(event)
         return tensors
 
     @safe

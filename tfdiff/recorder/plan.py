@@ -18,7 +18,9 @@ from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted
+from tfdiff.recorder.stream import LEAF
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -122,7 +124,7 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     planned.plan.inputs = {k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)}
     a_steps = [_parts(reference.step(k), indices) for k, indices in planned.plan.inputs.items() if indices]
     b_steps = [_by_key(scout.step(k)) for k in range(scout.steps)]
-    keys = next((list(step) for step in b_steps if step), [])
+    keys = _varying(b_steps, change=_change(a_steps))
     b_parts = [[step[key] for key in keys] for step in b_steps if step and all(key in step for key in keys)]
     a_parts = [parts for parts in a_steps if len(parts) == len(a_steps[0])]
     if not keys or not b_parts or not a_parts:
@@ -132,6 +134,9 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     chosen = sorted(set(first))
     found = _rules(a_parts, [[parts[i] for i in chosen] for parts in b_parts])
     rules = None if found is None else [found[chosen.index(i)] for i in first]
+    if rules is not None:  # rows may also be cut out of a table that is no data; it then stays as it is
+        needed = [i for i, key in enumerate(keys) if rules[i] is not None or key[0] not in SELECTIONS]
+        keys, rules = [keys[i] for i in needed], [rules[i] for i in needed]
     if rules is None or any(rule is None for rule in rules):
         missing = ", ".join(
             f"{k[1]} output {k[-1]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None
@@ -140,6 +145,24 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
         return
     planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
     planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
+
+
+def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> list[FeedKey]:
+    """The parts of b's batch; where a's batches `change`, arrays that stay the same in every step are none.
+
+    They are whole data sets that the steps take their rows from, or tables.
+    """
+    first = next((step for step in steps if step), {})
+    if not change or len(steps) < 2:
+        return list(first)
+    held = [key for key in first if key[0] in (LEAF, *SELECTIONS)]
+    whole = {key for key in held if all(key in step and np.array_equal(step[key], first[key]) for step in steps)}
+    return [key for key in first if key not in whole]
+
+
+def _change(steps: list[list[Array]]) -> bool:
+    """Whether not all steps have the same batch."""
+    return any(len(parts) != len(steps[0]) or not all(map(np.array_equal, parts, steps[0])) for parts in steps[1:])
 
 
 def _holds_all(a_parts: list[list[Array]], b_parts: list[list[Array]], scout: Trace) -> bool:

@@ -66,6 +66,8 @@ class Recording:
         """What is to be noted besides when nothing trained and forward passes become the steps."""
         self.training_call = False
         """Whether the function that is running asks for gradients: only then batches and noise are written over."""
+        self.call = 0
+        """Number of the compiled function's execution that is running."""
         self.failed: str | None = None
         self._thread = threading.get_ident()
         self._last_call: tuple[Any, Any] = (None, None)

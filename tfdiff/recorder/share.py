@@ -101,6 +101,8 @@ class Share:
     def __init__(self, plan: Plan | None) -> None:
         self._plan = plan
         self._executed: Counter[NoiseKey] = Counter()
+        self._before: Counter[NoiseKey] = Counter()
+        """The same at the beginning of the running function."""
         self._equal: list[bool] = []
         self._fed: Counter[FeedKey] = Counter()
 
@@ -201,6 +203,14 @@ class Share:
         """Whether a batch that this op hands out on this line has a rule."""
         return self._plan is not None and any(key[0] == op_type and key[1] == called for key in self._plan.feeds)
 
+    def has_rule(self, key: FeedKey) -> bool:
+        """Whether there is a rule for this very part of a batch."""
+        return self._plan is not None and key in self._plan.feeds
+
+    def begin_call(self) -> None:
+        """A compiled function is about to run."""
+        self._before = self._executed.copy()
+
     def feed(self, key: FeedKey, own: Array, step: int, *, fixed: bool = False) -> Array | None:
         """The reference's rows of this step in the layout of `own`; None to leave it.
 
@@ -225,14 +235,18 @@ class Share:
         """Whether draws at this place have a counterpart."""
         return self._plan is not None and key in self._plan.draws
 
-    def next_draw(self, key: NoiseKey, number: int | None = None) -> tuple[Array, tuple[int, ...] | None] | None:
+    def next_draw(
+        self, key: NoiseKey, number: int | None = None, outside: int | None = None
+    ) -> tuple[Array, tuple[int, ...] | None] | None:
         """The reference's draw for the next execution of this place, and how its axes turn; None to leave it.
 
-        `number`: which of the executions it is, where others come in between (an evaluation samples as training does).
+        `number`: which draw of the running function it is, where that is known better than by the order of execution;
+        `outside`: which of the whole run, where others come in between (an evaluation samples as training does).
         """
         if self._plan is None or key not in self._plan.draws:
             return None
-        place = self._executed[key] if number is None else number
+        place = self._executed[key] if number is None else self._before[key] + number
+        place = place if outside is None else outside
         self._executed[key] += 1
         sequence = self._plan.draws[key]
         found = sequence[place] if place < len(sequence) else None
@@ -241,9 +255,9 @@ class Share:
         step, index, permutation = found
         return self._plan.reference.step(step).array(index), permutation
 
-    def noise(self, key: NoiseKey, own: Array, number: int | None = None) -> Array | None:
+    def noise(self, key: NoiseKey, own: Array, number: int | None = None, outside: int | None = None) -> Array | None:
         """The same in the shape and dtype of `own`."""
-        draw = self.next_draw(key, number)
+        draw = self.next_draw(key, number, outside)
         if draw is None or draw[0].size != own.size:
             return None
         return convert_draw(*draw, own.shape).astype(own.dtype)

@@ -248,9 +248,11 @@ class StepBuilder:
         inside = {id(op) for op in forward}
         taken = {id(op) for op in states} | {id(op) for op in side}
         side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
-        if not same_iteration:  # a batch made once goes into every step
+        if not same_iteration:  # a data set made (and prepared) once goes into every step
             self._stray([op for op in self.segment if id(op) not in inside | taken | self._used])
-            self._previous = [op for op in self._previous if id(op) in inside and not op.inputs]
+            self._previous = [
+                op for op in self._previous if id(op) in inside and self._dependent.isdisjoint(op.outputs)
+            ]
         self._previous += self.segment
         self.segment = []
         self._open = Pending(event, forward, side_ops)

@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder.collect import LEAF
-from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, READ_OP, OpEvent, Token, is_update, to_array
+from tfdiff.recorder.stream import LEAF, NEXT_OPS, RANDOM_OPS, READ_OP, OpEvent, Token, is_update, to_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -74,6 +74,10 @@ class GradientBegin:
     handles: list[Token] = field(default_factory=list)
     """Variables whose gradients are asked for."""
 
+    def continues(self, last: GradientBegin) -> bool:
+        """Whether the same loss is asked for one variable after the other: one backward pass in several calls."""
+        return self.targets == last.targets and set(self.handles).isdisjoint(last.handles)
+
 
 class Slices(NamedTuple):
     """A sparse gradient: rows `values` at `indices`."""
@@ -133,6 +137,8 @@ class EvalEnd:
 
 Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent | EvalBegin | EvalEnd
 
+LEAF = "Leaf"
+"""Type of the event that stands for a tensor no recorded op made."""
 RANDOM_OPS = frozenset(
     {
         "RandomUniform",
@@ -160,6 +166,7 @@ NEXT_OPS = frozenset(
     {
         "IteratorGetNext",
         "IteratorGetNextSync",
+        "OptionalGetValue",
         "QueueDequeueV2",
         "QueueDequeueManyV2",
         "QueueDequeueUpToV2",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.recorder import v1_optimizers
+from tfdiff.recorder import loop_hooks, v1_optimizers
 from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS
 from tfdiff.recorder.tensors import handle_token
@@ -37,6 +37,7 @@ def install(parts: Parts, patches: Patches) -> None:
     _hook_switches(recording, patches)
     session_hooks.install(parts, patches)
     v1_optimizers.install(parts, patches)
+    loop_hooks.install(parts, patches)
 
 
 def _note_version(recording: Recording) -> None:

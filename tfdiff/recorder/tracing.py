@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes
 from tfdiff.recorder.graphs import GraphAlias, GraphCall, GraphOp
+from tfdiff.recorder.hosted import Hosted
 from tfdiff.recorder.recording import safe
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     CONTROL_OPS,
@@ -17,13 +19,10 @@ from tfdiff.recorder.stream import (
     Code,
     is_update,
 )
-from tfdiff.recorder.taps import replace_in_graph
 from tfdiff.recorder.tensors import depends_on_variable, is_handle, is_numeric, static_value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from tfdiff.recorder.recording import Recording
 
@@ -37,6 +36,7 @@ class Tracing:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self._dataset_graphs: dict[int, bool] = {}
+        self._hosted = Hosted(recording)
 
     @safe
     def op(self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any) -> Any:
@@ -74,12 +74,14 @@ class Tracing:
     def _tap(
         self, op_type: str, code: Code, inputs: Sequence[Any], attrs: Any, outputs: list[Any], graph: Any
     ) -> tuple[GraphOp, list[Any] | None]:
-        own_tags, replaced = None, None
+        own_tags, replaced, feed = None, None, 0
         program = self.recording.programs.of(graph)
         if op_type == "ResourceGather":
             inputs = [self._tap_gather(inputs[0], code, program), *inputs[1:]]
-        if op_type in RANDOM_OPS or op_type in NEXT_OPS:
-            own_tags, replaced = self._override(op_type, code, outputs)
+        if op_type in SELECTIONS:
+            feed = program.occurrence((op_type, code.called))
+        if op_type in RANDOM_OPS or op_type in NEXT_OPS or op_type in SELECTIONS:
+            own_tags, replaced = self._hosted.override(op_type, code, outputs, program, feed)
         tensors = replaced or outputs
         item = GraphOp(
             op_type,
@@ -91,8 +93,8 @@ class Tracing:
             attributes.useful(attrs),
             own_tags=own_tags,
         )
-        if op_type in NEXT_OPS:
-            item.attrs.update(feed=0, taped=bool(self.recording.tapes))
+        if op_type in NEXT_OPS or op_type in SELECTIONS:
+            item.attrs.update(feed=feed, taped=bool(self.recording.tapes))
         from_shapes = attributes.is_shape_arithmetic(op_type, inputs, program.shapes)
         for tensor in tensors:
             shapes_only = from_shapes and not tensor.dtype.is_floating
@@ -103,48 +105,6 @@ class Tracing:
             item.tags.append(self.recording.taps.emit(tensor) if tapped else None)
             item.statics.append(static)
         return item, replaced
-
-    def _override(
-        self, op_type: str, code: Code, outputs: list[Any]
-    ) -> tuple[list[int | None] | None, list[Any] | None]:
-        """Let the host decide the values of a random op or of a batch."""
-        if not self.recording.share.active:
-            return None, None
-        tags: list[int | None] = []
-        replaced = list(outputs)
-        for index, tensor in enumerate(outputs):
-            tags.append(None)
-            key = (op_type, code.layer, code.called, code.api)
-            wanted = (
-                self.recording.share.wants_noise(key)
-                if op_type in RANDOM_OPS
-                else self.recording.share.wants_feed(op_type, code.called)
-            )
-            if not wanted or not is_numeric(tensor):
-                continue
-            if op_type in NEXT_OPS:
-                tags[index] = self.recording.taps.emit(tensor)
-            replaced[index] = replace_in_graph(
-                tensor,
-                self._host_value(op_type, code, index, fixed=bool(tensor.shape.rank) and tensor.shape[0] is not None),
-            )
-        changed = any(a is not b for a, b in zip(replaced, outputs, strict=True))
-        return (tags, replaced) if changed else (None, None)
-
-    def _host_value(self, op_type: str, code: Code, index: int, *, fixed: bool) -> Any:
-        taped = bool(self.recording.tapes)
-
-        def value(own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-            if not self.recording.training_call:
-                return own
-            if op_type in RANDOM_OPS:
-                found = self.recording.share.noise((op_type, code.layer, code.called, code.api), own)
-            else:
-                key, step = (op_type, code.called, 0, taped, index), self.recording.builder.begun
-                found = self.recording.share.feed(key, own, step, fixed=fixed)
-            return own if found is None else found
-
-        return value
 
     def _tap_gather(self, handle: Any, code: Code, program: Any) -> Any:
         """Read the table that is gathered from, so that it has its place in the dataflow; returns what was read."""

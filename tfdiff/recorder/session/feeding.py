@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.pairing.noise import convert_draw, draw_target
-from tfdiff.recorder.collect import LEAF
-from tfdiff.recorder.session.replay import Feed
+from tfdiff.recorder.session.replay import SOURCES, Feed
 from tfdiff.recorder.share import OUTSIDE
-from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS
+from tfdiff.recorder.stream import LEAF, RANDOM_OPS
 from tfdiff.recorder.tensors import is_numeric
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tfdiff.recorder.session.building import Building
     from tfdiff.recorder.session.planning import RunPlan
     from tfdiff.recorder.session.variables import RawRun
-    from tfdiff.recorder.share import NoiseKey
+    from tfdiff.recorder.share import FeedKey, NoiseKey
     from tfdiff.recorder.stream import Token
 
 
@@ -35,6 +35,8 @@ class Fed:
     """What ops inside the graph (a dataset's next batch) gave before sharing replaced it."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Number of each op that hands out a batch, by its name."""
+    draws: dict[str, int] = field(default_factory=dict)
+    """Of an evaluation: how often the place of each random op has drawn before in the run, by the op's name."""
 
     @property
     def tokens(self) -> set[Token]:
@@ -48,10 +50,11 @@ class Feeding:
     def __init__(self, recording: Recording, building: Building) -> None:
         self.recording = recording
         self._building = building
+        self._drawn: Counter[NoiseKey] = Counter()
 
     def feed(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any) -> Fed:
         """What goes into a run for which the script feeds `feeds`."""
-        fed = Fed(dict(feeds), numbers=self._numbers(plan))
+        fed = Fed(dict(feeds), numbers=self._numbers(plan), draws=self._draws(plan, dead))
         for number, (key, value) in enumerate(feeds.items()):
             fed.script.append(self._feed(key.deref(), value, number, plan, fed))
         if self._shares(plan) and self.recording.share.active:
@@ -65,11 +68,21 @@ class Feeding:
 
     def _numbers(self, plan: RunPlan) -> dict[str, int]:
         """Number of each op that hands out a batch: within a step, or of a place that feeds evaluations in all."""
-        sources = [op for op in plan.execution.ops if op.type in NEXT_OPS]
+        sources = [op for op in plan.execution.ops if op.type in SOURCES]
         if plan.kind == "train":
             return {op.name: number for number, op in enumerate(sources)}
         count = self.recording.builder.occurrence
         return {op.name: count((op.type, self._building.code(op).called, False)) for op in sources}
+
+    def _draws(self, plan: RunPlan, dead: set[Token]) -> dict[str, int]:
+        found = {}
+        for op in plan.execution.ops if plan.kind == "evaluate" else ():
+            if op.type in RANDOM_OPS and op.outputs[0]._id not in dead:
+                code = self._building.code(op)
+                key = (op.type, code.layer, code.called, code.api)
+                found[op.name] = self._drawn[key]
+                self._drawn[key] += 1
+        return found
 
     def _feed(self, tensor: Any, value: Any, number: int, plan: RunPlan, fed: Fed) -> Feed:
         """A tensor the script feeds, with the reference's rows in it where they are fed."""
@@ -92,21 +105,23 @@ class Feeding:
 
     def _share_sources(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any, fed: Fed) -> None:
         """Take the next batch of a dataset in a run before, and feed the reference's in its place."""
-        for op in (op for op in plan.execution.ops if op.type in NEXT_OPS):
-            code = self._building.code(op)
-            if op.outputs[0]._id in dead or not self.recording.share.wants_feed(op.type, code.called):
+        for op in (op for op in plan.execution.ops if op.name in fed.numbers):
+            keys = [self._key(op, index, plan, fed) for index in range(len(op.outputs))]
+            if op.outputs[0]._id in dead or not any(self.recording.share.has_rule(key) for key in keys):
                 continue
             if not all(is_numeric(t) or t.dtype.name == "string" for t in op.outputs):
                 continue
             values = raw([], list(op.outputs), feeds)
             for index, (tensor, own) in enumerate(zip(op.outputs, values, strict=True)):
-                key = (op.type, code.called, fed.numbers[op.name], plan.kind == "train", index)
-                step = self.recording.builder.begun
+                key, step = keys[index], self.recording.builder.begun
                 fixed = _fixed_rows(tensor)
                 found = self.recording.share.feed(key, own, step, fixed=fixed) if is_numeric(tensor) else None
                 fed.feeds[tensor.ref()] = own if found is None else found
                 if found is not None:
                     fed.own[tensor._id] = own
+
+    def _key(self, op: Any, index: int, plan: RunPlan, fed: Fed) -> FeedKey:
+        return (op.type, self._building.code(op).called, fed.numbers[op.name], plan.kind == "train", index)
 
     def _share_noise(self, plan: RunPlan, dead: set[Token], fed: Fed) -> None:
         for op in plan.execution.ops:
@@ -114,7 +129,10 @@ class Feeding:
                 continue
             code = self._building.code(op)
             key: NoiseKey = (op.type, code.layer, code.called, code.api)
-            draw = self.recording.share.next_draw(key if plan.kind == "train" else (*key, OUTSIDE))
+            if plan.kind == "train":
+                draw = self.recording.share.next_draw(key)
+            else:
+                draw = self.recording.share.next_draw((*key, OUTSIDE), outside=fed.draws.get(op.name))
             if draw is None or op.outputs[0]._id in plan.execution.fed:
                 continue
             static = op.outputs[0].shape.as_list() if op.outputs[0].shape.rank is not None else None

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.recorder.collect import LEAF
 from tfdiff.recorder.graphs import GraphCall, GraphOp
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
+    LEAF,
     NEXT_OPS,
-    RANDOM_OPS,
     READ_OP,
     SKIPPED_OPS,
     UNKNOWN,
@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
     _Mark = Callable[[Callable[[Event], None]], None]
+
+
+SOURCES = NEXT_OPS | SELECTIONS
+"""Ops that may hand out a batch."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,8 @@ class Ran:
     """Variables after the run, by handle: those it wrote."""
     numbers: dict[str, int]
     """Number of each op that hands out a batch, by its name."""
+    draws: dict[str, int]
+    """Of an evaluation: number of each draw among those of its place in the run, by the op's name."""
     own: dict[Token, Any] = field(default_factory=dict)
     """What ops inside the graph (a dataset's next batch) gave before sharing replaced it."""
     gradients: list[GradientCall] = field(default_factory=list)
@@ -165,10 +171,10 @@ class Replay:
         self._names.update((t._id, token) for t, token in zip(op.outputs, outputs, strict=True) if t._id not in fed)
         attrs = dict(item.attrs)
         trains = bool(self._ran.gradients)
-        if kind in NEXT_OPS:
+        if op.name in self._ran.numbers:
             attrs |= {"feed": self._ran.numbers[op.name], "taped": trains}
-        if kind in RANDOM_OPS and not trains:
-            attrs["taped"] = False
+        if op.name in self._ran.draws:
+            attrs |= {"draw": self._ran.draws[op.name], "taped": False}
         sink(OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own))
 
     def _input(self, tensor: Any, sink: Callable[[Event], None]) -> Token:

@@ -101,6 +101,8 @@ class Sessions:
             self.recording.builder.finish()
             self.recording.check_stop()
         self.recording.started = True
+        self.recording.call += 1
+        self.recording.share.begin_call()
         self._start(variables)
 
     def _begin_pass(self, variables: SessionVariables) -> None:
@@ -141,7 +143,20 @@ class Sessions:
             why = f"its tensors would take more than {_MOST_BYTES >> 20} MB; what the run returns is recorded"
             self.recording.output.not_recorded(f"the inside of the evaluation at {code.called}", why)
         extra += [t for t in plan.settings if t._id not in values]
-        done = Ran(ran, dead, fed.script, code, values, before, {}, fed.numbers, fed.own, plan.gradients, plan.applies)
+        done = Ran(
+            ran,
+            dead,
+            fed.script,
+            code,
+            values,
+            before,
+            {},
+            fed.numbers,
+            fed.draws,
+            fed.own,
+            plan.gradients,
+            plan.applies,
+        )
         return Prepared(plan, done, extra, fed.feeds, list(fetches))
 
     def _say_unseen(self, plan: RunPlan, values: dict[Token, Any]) -> None:
