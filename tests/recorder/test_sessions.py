@@ -272,3 +272,29 @@ def test_a_graph_built_before_recording(tf, tmp_path):
         tfdiff.record(tmp_path / "a.h5", steps=0, quiet=True),
     ):
         session.run(net.train, net.feed(0))
+
+
+def test_a_fetched_batch_may_be_shared(tmp_path, tfdiff):
+    """A script that fetches its dataset's batch and its noise beside the train op gets them from a reference too."""
+    script = """
+import tensorflow.compat.v1 as tf, numpy as np, sys
+tf.disable_v2_behavior()
+rows = np.random.RandomState(0).normal(size=(32, 4)).astype('float32')
+if len(sys.argv) > 1:
+    rows = rows[np.random.RandomState(1).permutation(32)]
+x = tf.data.make_one_shot_iterator(tf.data.Dataset.from_tensor_slices(rows).batch(8)).get_next()
+w = tf.get_variable('w', [4, 3])
+noise = tf.random_normal([8, 3])
+train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum((tf.matmul(x, w) + noise) ** 2))
+with tf.Session() as s:
+    s.run(tf.global_variables_initializer())
+    for _ in range(4):
+        batch, drawn, _ = s.run([x, noise, train])
+        print(batch.sum().round(4), drawn.sum().round(4))
+"""
+    (tmp_path / "a.py").write_text(script)
+    first = tfdiff("record", "-o", "a.h5", "--steps", 0, "a.py")
+    second = tfdiff("record", "-o", "b.h5", "--steps", 0, "--reference", "a.h5", "a.py", "shuffled")
+    assert (first.code, second.code) == (0, 0), second.err
+    assert second.out == first.out
+    assert tfdiff("diff", "a.h5", "b.h5").code == 0

@@ -61,12 +61,15 @@ class Sessions:
         if prepared is None:
             return main(targets, fetches, feeds)
         self.recording.training_call = bool(prepared.plan.gradients)
+        given = {key.deref()._id: value for key, value in prepared.feeds.items()}
+        asked = [t for t in fetches if t._id not in given]  # what is fed cannot be fetched as well
         try:
-            results = main([*targets, *prepared.plan.calls], [*fetches, *prepared.extra], prepared.feeds)
+            results = main([*targets, *prepared.plan.calls], [*asked, *prepared.extra], prepared.feeds)
         finally:
             self.recording.training_call = False
-        self.record(graph, raw, prepared, results[len(fetches) :])
-        return results[: len(fetches)]
+        self.record(graph, raw, prepared, results[len(asked) :])
+        found = {t._id: value for t, value in zip(asked, results, strict=False)} | given
+        return [found[t._id] for t in fetches]
 
     @safe
     def prepare(self, graph: Any, raw: RawRun, targets: list[Any], fetches: list[Any], feeds: Any) -> Prepared | None:
@@ -120,8 +123,6 @@ class Sessions:
         known = _present(variables)
         for variable, value in self.recording.share.note(known, self.recording.output) if known else ():
             variables.write(variable, value)
-
-    # -- what a run is ---------------------------------------------------------------------------------------------
 
     def _ready(
         self, plan: RunPlan, raw: RawRun, variables: SessionVariables, fetches: Sequence[Any], feeds: Any
