@@ -219,7 +219,7 @@ def test_only_predicts(files, judged, deco, fault):
         assert result["first"] is None, result
         return
     assert (result["first"]["phase"], result["first"]["a"]["layer"]) == ("forward", "re_lu")
-    assert result["causes"][0]["code"] == "activation"
+    assert "activation" in [cause["code"] for cause in result["causes"]]
 
 
 def test_trains_against_predicts(files, tfdiff):

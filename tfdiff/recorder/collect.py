@@ -137,10 +137,14 @@ class Collector:
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)
             self._index[token] = self._put(self._site(kind, phase, event, output), array, inputs)
-            if kind == "input" and "feed" in event.attrs:
-                self.feeds += [self._index[token], int(event.attrs["feed"])]
-            elif kind == "noise" and "draw" in event.attrs:
-                self.draws += [self._index[token], int(event.attrs["draw"])]
+            self._number(kind, event, self._index[token])
+
+    def _number(self, kind: Role, event: OpEvent, index: int) -> None:
+        """Note which of its place's arrays or draws this is."""
+        if kind == "input" and "feed" in event.attrs:
+            self.feeds += [index, int(event.attrs["feed"])]
+        elif kind == "noise" and "draw" in event.attrs:
+            self.draws += [index, int(event.attrs["draw"])]
 
     def _inputs(self, event: OpEvent) -> tuple[int, ...]:
         found: list[int] = []
