@@ -17,7 +17,7 @@ def model(tf):
 
 
 def test_keras_evaluates_through_these_methods(model):
-    """`evaluate`, `predict` and their on-batch forms are methods of `TensorFlowTrainer`; `fit` validates by `evaluate`."""
+    """`evaluate`, `predict` and their on-batch forms are `TensorFlowTrainer`'s; `fit` validates by `evaluate`."""
     from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
     assert all(name in vars(TensorFlowTrainer) for name in METHODS)

@@ -9,7 +9,7 @@ from tfdiff.causes.dropout import find_drop
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.normalization import MODES, find_norm
 from tfdiff.causes.words import at, b_site, number, percent
-from tfdiff.comparison.eval_formulas import FORMULAS, candidates, explained, outputs_and_labels
+from tfdiff.comparison.eval_formulas import candidates, explained, outputs_and_labels
 from tfdiff.comparison.eval_pairing import Evaluation
 from tfdiff.pairing.distance import relative_error
 
@@ -126,19 +126,18 @@ def eval_metric(scene: Scene) -> Proposal | None:
     values = float(scene.finding.numbers["a"]), float(scene.finding.numbers["b"])
     sides = Evaluation(0, scene.a.block), Evaluation(0, scene.b.block)
     names = [explained(side, kind, value) for side, value in zip(sides, values, strict=True)]
-    if names[0] is None or names[1] is None or names[0] == names[1] or outputs_and_labels(sides[1]) is None:
+    wanted = explained(sides[1], kind, values[0])  # what gives A's number when it is taken of B's outputs
+    if None in names or wanted is None or wanted == names[1] or outputs_and_labels(sides[1]) is None:
         return None
-    put_right = dict(candidates(sides[1], kind)).get(names[0])
-    if put_right is None or names[0] not in FORMULAS[kind]:
-        return None
+    put_right = dict(candidates(sides[1], kind))[wanted]
     scale = max(abs(values[0]), abs(values[1]), 1e-12)
     after = abs(put_right - values[0]) / scale
     return Proposal(
         abs(values[0] - values[1]) / scale,
         after,
-        f"B's {kind} is {number(values[1])} ({names[1]}), A's is {number(values[0])} ({names[0]}), of the same outputs",
-        f"measure as A does: {names[0]}{at(scene.finding.divergence.b)}",
-        {"a": names[0], "b": names[1]},
+        f"B's {kind} is {number(values[1])} ({names[1]}), A's is {number(values[0])} ({wanted}), of the same outputs",
+        f"measure as A does: {wanted}{at(scene.finding.divergence.b)}",
+        {"a": wanted, "b": names[1]},
         fitted=0,
         noise=2e-3,
     )

@@ -84,7 +84,7 @@ def judge_evals(runs: Runs, steps: StepsResult) -> EvalsResult:
         finding = judged.finding
         if finding is not None:
             divergence = finding.divergence
-            key = (finding.kind, divergence.a, divergence.b)
+            key = (finding.kind, divergence.b)  # where b is to be mended
             if key not in known:
                 known.add(key)
                 result.findings.append(finding)

@@ -166,12 +166,20 @@ def _last(found: ForwardPass, finder: Finder, labelled: set[Token]) -> list[Toke
         and (found.rows == 0 or (shape_of(op, t) or (0,))[0] == found.rows)
     }
     returned = {t for op in found.ops if op.result for t in op.outputs if t in candidates}
-    candidates = returned or candidates
+    # what a loss computes of the logits before it looks at the labels is no output
+    losses = {_call(op) for op in found.ops if op.code.api and any(t in labelled for t in op.outputs) and op.inputs}
+    before = {t for op in found.ops if _call(op) not in losses for t in op.outputs if t in candidates}
+    candidates = returned or before or candidates
     covered: set[Token] = set()
     for op in reversed(found.ops):
         if any(t in covered or t in candidates for t in op.outputs):
             covered.update(op.inputs)
     return [t for op in found.ops for t in op.outputs if t in candidates and t not in covered]
+
+
+def _call(op: OpEvent) -> tuple[str | None, ...]:
+    """The API call an op belongs to."""
+    return (op.code.layer, op.code.called, op.code.api)
 
 
 class _Groups:
