@@ -45,6 +45,8 @@ class Pass:
     """Name under which an API returned the accuracy."""
     other: bool = False
     """Over other rows."""
+    inside: float = 1.0
+    """Factor on the inputs inside the pass."""
     rest: float = 0.0
     """Added to the outputs behind the first batch."""
 
@@ -91,7 +93,9 @@ class Side:
         x = (X[::-1] * 3 + 1 if each.other else X)[: each.rows] * each.scale
         first = r.put("input", "forward", "Leaf", x[:n], api="tf.constant")
         w = r.put("weight", "forward", "ReadVariableOp", W * each.weight, variable=0)
-        h, hidden = first, x
+        h, hidden = first, x * each.inside
+        if each.inside != 1.0:
+            h = r.op("first", "Mul", hidden[:n], first)
         if each.rate:
             draw = np.random.default_rng(9).uniform(size=x.shape).astype(np.float32)
             hidden = np.where(draw >= each.rate, x / (1 - each.rate), 0)
@@ -159,6 +163,13 @@ def test_scaled_test_data(judge):
     result = judge(Pass(scale=255.0))
     assert told(result) == ("diverged", "eval", ["eval-data"])
     assert result.causes[0].constants["b"] == pytest.approx(255.0, rel=1e-4)
+
+
+def test_scaled_inside(judge):
+    """A side that scales inside the pass what the other scaled before evaluates the same."""
+    result = judge(Pass(scale=256.0, inside=1 / 256))
+    assert told(result) == ("equivalent", None, [])
+    assert result.evaluations["compared"] == 1
 
 
 @pytest.mark.parametrize("named", ["accuracy", ""])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tfdiff.errors import TraceError
-from tfdiff.model import End, Header, Site, StepInfo, Variable
+from tfdiff.model import End, EvalInfo, Header, Site, StepInfo, Variable
 from tfdiff.trace.records import Record
 from tfdiff.trace.writer import TraceWriter
 from tfdiff.tui.data import load
@@ -185,3 +185,24 @@ def test_a_bad_file_ends_the_viewer_with_its_message(tmp_path):
     assert code == 2
     assert "text.h5" in seen.rpartition("\x1b[?1049l")[2]
     assert "Traceback" not in seen
+
+
+def test_evaluations_are_a_section(press, tmp_path):
+    """Passes have rows in a section of their own, in the column of the step before them, with their tensors."""
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    path = tmp_path / "evaluated.h5"
+    with TraceWriter(path) as writer:
+        writer.header(Header("a.py", (), {}, {}))
+        for step in range(2):
+            writer.step(StepInfo(step), [Record(Site(0, "input", "forward", "Leaf"), x)])
+        sites = Site(1 << 23, "activation", "forward", "MatMul"), Site((1 << 23) + 1, "activation", "eval", "MatMul")
+        records = [Record(sites[0], x), Record(sites[1], 2 * x, (), 0)]
+        writer.evaluation(EvalInfo(0, "evaluate", 2, 1, 4, 4, (0,)), records)
+
+    async def drive(app, _pilot):
+        number = next(number for number, row in enumerate(app.view.rows) if row.phase == "eval")
+        assert [cell.status for cell in app.view.rows[number].cells] == ["absent", "unpaired"]
+        assert np.array_equal(app.view.detail(app.view.rows[number], 1).a.array, 2 * x)
+        assert "eval" in "".join(str(line) for line in app.query_one("#map")._titles.values())
+
+    press(lambda: load(path, None), drive)

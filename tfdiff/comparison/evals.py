@@ -142,7 +142,7 @@ def step_of(pair: EvalPair) -> int:
 
 def _judge(runs: Runs, pair: EvalPair, drift: float) -> Judged | None:
     """Compare the inputs, then the outputs, then the numbers; None where both drew random numbers."""
-    if pair.scale is not None:
+    if pair.scale is not None and not _meets(runs, pair, drift):
         return _scaled(runs, pair)
     last: Judged | None = None
     for i, j in _roots(pair):
@@ -153,6 +153,17 @@ def _judge(runs: Runs, pair: EvalPair, drift: float) -> Judged | None:
     if last is None or metric is None:
         return last
     return Judged(metric, "introduced", metric.divergence.error, metric.divergence.tolerance, last.place)
+
+
+def _meets(runs: Runs, pair: EvalPair, drift: float) -> bool:
+    """Whether one side scales inside the pass what the other scaled before: its input is then a tensor of the other."""
+    blocks, roots = _blocks(pair), _roots(pair)
+    if not roots:
+        return False
+    graphs = StepGraph(blocks[0], None, roots[0][0]), StepGraph(blocks[1], None, roots[0][1])
+    view = StepView(step_of(pair), *graphs, step_tolerances(*graphs, drift))
+    matching = match_forward(runs, view, view.tolerances.forward)
+    return pair.a.features[0].of in matching.from_a or pair.b.features[0].of in matching.from_b
 
 
 def _judge_output(runs: Runs, pair: EvalPair, drift: float, i: int, j: int) -> Judged | None:
