@@ -474,6 +474,7 @@ def test_memory_stays_that_of_a_step(program):
 def test_evaluation_outside_tapes_is_bounded(program, monkeypatch):
     """A long evaluation between steps does not pile up: values outside tapes are dropped beyond the limit."""
     monkeypatch.setattr(steps, "_UNTAPED_LIMIT", 1000)
+    monkeypatch.setattr(steps, "_HELD_LIMIT", 1000)
     for _ in range(20):
         program.op("Relu", value=np.zeros(100, "float32"), taped=False)
     kept = sum(value is not None for event in program.builder.segment for value in event.values)

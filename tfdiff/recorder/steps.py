@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _UNTAPED_LIMIT = 64 << 20
 """Bytes of values of ops outside every tape after which finished evaluation passes are written and dropped."""
-_HELD_LIMIT = 512 << 20
+_HELD_LIMIT = 256 << 20
 """Bytes of such values beyond which all are dropped."""
 
 
