@@ -68,6 +68,13 @@ class TestScale:
         """Uniform numbers are no affine image of exponential ones."""
         assert fit_scale(rng.uniform(size=3000), rng.exponential(size=3000)) is None
 
+    def test_chance_is_no_scale(self, rng: np.random.Generator) -> None:
+        """Rows drawn anew differ a little; that is no more than the halves of a run differ by."""
+        x, y = (rng.uniform(size=200_000) * np.linspace(0.95, 1.05, 200_000) for _ in range(2))
+        y *= 1.025
+        assert fit_scale(x, y) is None
+        assert fit_scale(x, 1.5 * y) is not None
+
     def test_equal_data_is_no_scale(self, rng: np.random.Generator) -> None:
         """A scale of 1 is nothing to report."""
         x = rng.normal(size=3000)

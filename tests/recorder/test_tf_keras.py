@@ -157,6 +157,30 @@ def test_left_alone(keras, tmp_path, legacy):
     assert names == recorded_names
 
 
+def test_undone(keras, tmp_path):
+    """When the block is over, every class of tf_keras has the very methods it had before."""
+    from tf_keras.src import losses
+    from tf_keras.src.engine import base_layer, base_layer_v1, training
+    from tf_keras.src.optimizers import optimizer
+    from tf_keras.src.optimizers.legacy import optimizer_v2
+
+    owners = (
+        base_layer.Layer,
+        base_layer_v1.Layer,
+        training.Model,
+        losses.Loss,
+        optimizer.Optimizer,
+        optimizer_v2.OptimizerV2,
+    )
+    before = [dict(vars(owner)) for owner in owners]
+    with tfdiff.record(tmp_path / "a.h5", quiet=True):
+        assert all(dict(vars(owner)) != was for owner, was in zip(owners, before, strict=True))
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=True)
+        model.train_on_batch(X, X[:, :1])
+    assert [dict(vars(owner)) for owner in owners] == before
+
+
 def test_layers_in_a_tf1_graph(tf, keras, trained):
     """Layers called in a plain graph of TensorFlow 1 are known by their names."""
 

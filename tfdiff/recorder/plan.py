@@ -15,6 +15,7 @@ import numpy as np
 from tfdiff.errors import TfdiffError
 from tfdiff.pairing.batches import match_parts
 from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
+from tfdiff.pairing.effects import end_of_effect
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tfdiff.trace.reader import Block, Trace
 
     Array = np.ndarray[Any, Any]
+    Drawn = tuple[Block, Observation]
 
 _KINDS = ("weight", "state")
 
@@ -257,6 +259,7 @@ def noise_key(observation: Observation) -> NoiseKey:
 def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = defaultdict(list)
     unpaired: Counter[NoiseKey] = Counter()
+    known: dict[NoiseKey, list[tuple[Drawn, Drawn]]] = defaultdict(list)
     for k in range(min(reference.steps, scout.steps)):
         a, b = _draws(reference.step(k)), _draws(scout.step(k))
         rows = (_rows(scout.step(k)), _rows(reference.step(k))) if planned.plan.feeds else None
@@ -270,16 +273,24 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
             if j in pairs:
                 i, permutation = pairs[j]
                 draws[key].append((k, a[i].index, permutation))
+                known[key].append(((reference.step(k), a[i]), (scout.step(k), observation)))
             else:
                 draws[key].append(None)
                 unpaired[key] += 1
     planned.plan.draws = dict(draws)
+    planned.plan.mirrored = {key for key, pairs in known.items() if _opposite(pairs)}
     for key in sorted(unpaired, key=str):
         what = f"noise of {key[3] or key[1] or key[0]} ({key[2]})"
         planned.not_shared.append(
             (what, f"the reference has no counterpart for {unpaired[key]} of its {len(draws[key])} draws")
         )
     planned.shared["noise"] = not unpaired
+
+
+def _opposite(pairs: list[tuple[Drawn, Drawn]]) -> bool:
+    """Whether the draws of the two runs have their effects at opposite ends."""
+    ends = [end_of_effect(draws) for draws in zip(*pairs, strict=True)]
+    return ends[0] * ends[1] == -1
 
 
 def _draws(block: Block) -> list[Observation]:

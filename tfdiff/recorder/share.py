@@ -14,6 +14,7 @@ import numpy as np
 from tfdiff.errors import TfdiffError
 from tfdiff.model import Site
 from tfdiff.pairing.batches import apply_rule
+from tfdiff.pairing.effects import mirrored
 from tfdiff.pairing.noise import convert_draw
 from tfdiff.pairing.pairs import covers, indices
 from tfdiff.pairing.rows import row_signatures
@@ -82,6 +83,8 @@ class Plan:
     """The line on which the first forward pass reads a weight."""
     draws: dict[NoiseKey, list[tuple[int, int, tuple[int, ...] | None] | None]] = field(default_factory=dict)
     """Per place the successive draws: step and observation of the reference, permutation; None for draws of its own."""
+    mirrored: set[NoiseKey] = field(default_factory=set)
+    """Places where high numbers do what low ones do in the reference, or the other way round."""
 
     def batch(self, step: int) -> list[Array]:
         """What this run's batch should be: built of the reference's by the rules, or as the reference has it."""
@@ -253,7 +256,8 @@ class Share:
         if found is None:
             return None
         step, index, permutation = found
-        return self._plan.reference.step(step).array(index), permutation
+        value = self._plan.reference.step(step).array(index)
+        return (mirrored(value) if key in self._plan.mirrored else value), permutation
 
     def noise(self, key: NoiseKey, own: Array, number: int | None = None, outside: int | None = None) -> Array | None:
         """The same in the shape and dtype of `own`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,10 +47,11 @@ def _hook_layers(recording: Recording, patches: Patches) -> None:
 
     def own(layer: Any) -> None:
         # inner layers have run before; an LSTM that never calls its cell has the cell's weights itself
-        if layer not in known:
-            known.add(layer)
-            for variable in layer.weights:
-                recording.variables.own(variable, recording.context.layer or layer.name)
+        with contextlib.suppress(Exception):  # a user's own `weights` or `__eq__`; only the path hangs on it
+            if layer not in known:
+                known.add(layer)
+                for variable in layer.weights:
+                    recording.variables.own(variable, recording.context.layer or layer.name)
 
     def make_symbolic(original: Callable[..., Any]) -> Callable[..., Any]:
         # a graph that only tells shapes and never runs; the variables that are built in it are real ones
@@ -158,6 +160,10 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
 
 def _one_step(model: Any) -> bool:
     """One step per call of the compiled function; whether it was more."""
+    from tensorflow.python.eager import context
+
+    if not context.executing_eagerly():  # compiled for a graph of TensorFlow 1: one step per run
+        return False
     count = model._steps_per_execution
     more = model._autotune_steps_per_execution or (count is not None and int(count.numpy()) != 1)
     if more:
