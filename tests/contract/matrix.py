@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .suite import FAULTS, NOT_YET, STYLES, Suite
+from .suite import FAULTS, STYLES, Suite
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def chosen(names: str | None, default: tuple[str, ...] = STYLES) -> tuple[str, .
     """The styles of a comma-separated list."""
     if names is None:
         return default
-    unknown = set(names.split(",")) - {*STYLES, *NOT_YET}
+    unknown = set(names.split(",")) - set(STYLES)
     if unknown:
         sys.exit(f"no such style: {', '.join(sorted(unknown))}; there are {', '.join(STYLES)}")
     return tuple(names.split(","))
@@ -88,8 +88,6 @@ def main(argv: list[str] | None = None) -> int:
     print("\n".join(table(rows, columns, cells)))
     for (a, b), complaints in wrong.items():
         print(f"{a} / {b}: {'; '.join(complaints)}")
-    for style, why in NOT_YET.items():
-        print(f"not yet: {style}: {why}")
     wanted = f"fault {options.fault} found at its line" if options.fault else "equivalent, no unpaired weight"
     took = f"{time.monotonic() - started:.0f} s"
     print(f"{len(cells) - len(wrong)} of {len(cells)} pairs of {len({*rows, *columns})} styles: {wanted} ({took})")
