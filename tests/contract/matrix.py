@@ -74,15 +74,22 @@ def main(argv: list[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         suite = Suite(folder.resolve(), keep_scouts=not options.scout_anew)
 
+        until = [float("inf") if options.minutes is None else started + 60 * options.minutes]
+
         def compared(pair: tuple[str, str]) -> list[str] | None:
-            late = options.minutes is not None and time.monotonic() - started > 60 * options.minutes
-            return None if late else suite.compare(*pair, options.fault)
+            return suite.compare(*pair, options.fault) if time.monotonic() < until[0] else None
 
         with ThreadPoolExecutor(options.jobs) as pool:
-            for (a, b), complaints in zip(pairs, pool.map(compared, pairs), strict=True):
+            outcomes = {pair: pool.submit(compared, pair) for pair in pairs}
+            for pair, outcome in outcomes.items():
+                try:
+                    complaints = outcome.result()
+                except KeyboardInterrupt:  # what is there is shown
+                    until[0], complaints = 0.0, None
                 if complaints is not None:
-                    cells[a, b] = complaints
-                    print(f"{a} / {b}: {'; '.join(complaints) or 'as it should be'}", file=sys.stderr, flush=True)
+                    cells[pair] = complaints
+                    told = "; ".join(complaints) or "as it should be"
+                    print(f"{' / '.join(pair)}: {told}", file=sys.stderr, flush=True)
         suite.close()
     wrong = {pair: complaints for pair, complaints in cells.items() if complaints}
     print("\n".join(table(rows, columns, cells)))

@@ -66,6 +66,7 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=talk,
                 text=True,
+                start_new_session=True,  # an interrupt is for whoever asked, who then closes stdin
             )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == "ready\n", log.read_text(errors="replace")
