@@ -257,6 +257,8 @@ class Collector:
 def _role(event: OpEvent, array: Array, role: Role, phase: Phase) -> Role:
     if event.type in RANDOM_OPS:
         return "noise"
+    if event.type == "OptionalGetValue" and phase in ("backward", "update"):
+        return role  # the gradient of a condition unwraps what the branch that ran left for it
     if event.type in NEXT_OPS:
         return "input"
     if event.type == "Const":
