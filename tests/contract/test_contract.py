@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .suite import FAULTS, FOLDER, NOT_YET, STYLES, Suite, fault_lines
+from .suite import FAULTS, FOLDER, STYLES, Suite, fault_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ def test_fault_is_found(complaints, pair):
     assert complaints(pair) == []
 
 
-@pytest.mark.parametrize("style", [*STYLES, *NOT_YET])
+@pytest.mark.parametrize("style", STYLES)
 def test_style_can_be_wrong(style):
     """Each style marks the lines of each fault, and reads the number that is wrong from the common module."""
     text = (FOLDER / f"{style}.py").read_text()

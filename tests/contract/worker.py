@@ -7,6 +7,7 @@ is the script run with nothing of the reference in it, so that it is the same ru
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -44,6 +45,8 @@ def scout(command: list[str], *, kept: Path, **_: object) -> subprocess.Complete
 
 def serve() -> None:
     """Answer jobs until stdin ends."""
+    gc.collect()
+    gc.freeze()  # or each fork would copy all of TensorFlow's objects when it first collects
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     print("ready", file=answers, flush=True)

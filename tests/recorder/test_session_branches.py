@@ -41,3 +41,31 @@ def test_branches_that_hand_on_what_they_are_given(tfdiff, tmp_path):
             (product,) = [o for o in block.observations if o.site.op == "MatMul" and o.site.phase == "forward"]
             wanted = factor * block.array(product.index)
             np.testing.assert_allclose(block.array(given.index), wanted)
+
+
+CONDITION = """
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+tf.disable_eager_execution()
+x, training = tf.placeholder(tf.float32, [4, 3]), tf.placeholder(tf.bool, [])
+w = tf.Variable(tf.ones([3, 2]))
+h = tf.matmul(x, w)
+h = tf.cond(training, lambda: tf.square(tf.nn.dropout(h, rate=0.5)), lambda: h)
+train = tf.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_sum(h))
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    for k in range(2):
+        session.run(train, {x: np.eye(4, 3) + k, training: True})
+"""
+
+
+def test_what_a_branch_leaves_for_its_gradient_is_no_batch(tfdiff, tmp_path):
+    """The backward pass unwraps it with the op that loops over datasets take their batch with."""
+    (tmp_path / "a.py").write_text(CONDITION)
+    ran = tfdiff("record", "--quiet", "--steps", 0, "a.py")
+    assert ran.code == 0, ran.err
+    with open_trace(tmp_path / "a.h5") as trace:
+        seen = [o.site for o in trace.step(1).observations]
+        assert "OptionalGetValue" in {site.op for site in seen}
+        assert [site.op for site in seen if site.role == "input"] == ["Leaf"]

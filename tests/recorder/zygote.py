@@ -7,6 +7,7 @@ The scouting run of `--reference` is forked in the same way; `test_style_one_rea
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -71,6 +72,8 @@ def job(cwd: str, arguments: list[str], out: str, err: str) -> int:
 def serve() -> None:
     """Answer jobs until stdin ends."""
     launch.subprocess.run = scout
+    gc.collect()
+    gc.freeze()  # or each fork would copy all of TensorFlow's objects when it first collects
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     print("ready", file=answers, flush=True)

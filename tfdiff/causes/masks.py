@@ -68,7 +68,8 @@ def mask(scene: Scene) -> Proposal | None:
 def _seen(scene: Scene, side: Side, index: int, x: Floats, kind: str, masks: list[Floats]) -> Masked | None:
     """The reduction of that kind on a side, with one of the masks or with none."""
     reduce = REDUCTIONS[kind]
-    among = [i for i in side.bad if i != index]
+    # a share of ones is soon met with as a constant, a rate say: only what is computed can be a reduction
+    among = [i for i in side.bad if i != index and side.observations[i].site.role != "constant"]
     masks = [m for m in masks if _fits(m, x)]  # they were shaped for A's layout
     for m in masks:
         found = side.find(reduce(x, m), among, scene.tolerance)

@@ -261,12 +261,13 @@ class Collector:
 def _role(event: OpEvent, array: Array, role: Role, phase: Phase) -> Role:
     if event.type in RANDOM_OPS:
         return "noise"
-    if event.type in NEXT_OPS:
-        return "input"
     if event.type == "Const":
         return "constant"
-    if event.type == LEAF and phase in ("backward", "update"):
-        return role  # arrays that the script computes its update with are no batch
+    if event.type in (LEAF, "OptionalGetValue") and phase in ("backward", "update"):
+        # arrays that the script computes its update with are no batch, nor is what a branch leaves for its gradient
+        return role
+    if event.type in NEXT_OPS:
+        return "input"
     if event.type == LEAF:
         return "input" if array.ndim and (array.size > _CONSTANT or "feed" in event.attrs) else "constant"
     return role
