@@ -18,6 +18,7 @@ from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
+from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted
 from tfdiff.recorder.stream import LEAF
@@ -68,7 +69,7 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
         value, variable = reference.value_after(pair.a, -1), scout.variables[pair.b]
         if value is not None and variable.kind in _KINDS and apply:
             found.setdefault(pair.b, Wanted(variable.shape)).parts.append((pair.b_part, convert(value, pair)))
-    planned.plan.weights = found
+    planned.plan.weights = dict(found)
     complete = {index for index, wanted in found.items() if wanted.complete}
     paired = {pair.b for pair in pairs}
     count = {
@@ -76,6 +77,8 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
         for side, trace in (("a", reference), ("b", scout))
     }
     planned.shared["weights"] = {"shared": len(complete), **count}
+    if apply:
+        plan_slots(planned, reference, scout, pairs)
     planned.not_shared += _partly_shared(reference, scout, pairs, found, complete) if apply else []
     for variable in scout.variables.values():
         if apply and variable.kind in _KINDS and variable.index not in paired:
