@@ -1,6 +1,6 @@
 """Which slot of an optimizer is which of the other's, told by how the first step changes it.
 
-A slot that is a running sum or mean of gradients (or of their squares) is after a step `decay * before + gain * g`: what
+A slot that is a running sum or mean of gradients (or of their squares) is `decay * before + gain * g` after a step: what
 fits exactly says which weight's it is, and the two gains by which factor two of them differ (Keras' velocity is minus
 the learning rate times the accumulator of others).
 """
@@ -159,5 +159,3 @@ def _factor(a: Slot, b: Slot) -> float:
     if all(means) and any(known) and a.gain > 0 and b.gain > 0:
         return 1.0
     return b.gain / a.gain
-
-

@@ -44,7 +44,9 @@ def plan_slots(planned: Planned, reference: Trace, scout: Trace, pairs: Sequence
     # Half of an optimizer's memory is worse than none.
     for index in missing:
         what = f"optimizer state {scout.variables[index].name} {scout.variables[index].shape}"
-        planned.not_shared.append((what, "no slot of the reference is seen to be the same sum of gradients: none is set"))
+        planned.not_shared.append(
+            (what, "no slot of the reference is seen to be the same sum of gradients: none is set")
+        )
     if not slots["b"]:
         planned.not_shared.append(("optimizer state", "the reference starts with memory, this optimizer has no slots"))
 
@@ -62,7 +64,7 @@ def _remembered(trace: Trace) -> bool:
 def _plan_counter(planned: Planned, reference: Trace, scout: Trace) -> None:
     """The number of steps that an optimizer's bias correction and schedule go by."""
     counts = [_iterations(trace) for trace in (reference, scout)]
-    if counts[0] is None or counts[0] == counts[1]:
+    if counts[0] is None or counts[0] == (counts[1] or 0):
         return
     counters = [
         variable.index
