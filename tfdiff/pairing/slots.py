@@ -1,8 +1,8 @@
 """Which slot of an optimizer is which of the other's, told by how the first step changes it.
 
-A slot that is a running sum or mean of gradients (or of their squares) is `decay * before + gain * g` after a step: what
-fits exactly says which weight's it is, and the two gains by which factor two of them differ (Keras' velocity is minus
-the learning rate times the accumulator of others).
+A slot that is a running sum or mean of gradients (or of their squares) is `decay * before + gain * g` after a step:
+what fits exactly says which weight's it is, and the two gains by which factor two of them differ (Keras' velocity is
+minus the learning rate times the accumulator of others).
 """
 
 from __future__ import annotations
