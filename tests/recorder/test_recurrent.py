@@ -30,7 +30,6 @@ LINES = marks(SCRIPT)
         ("keras_rnn", "rnn_scan"),
         ("keras_both_ways", "both_ways"),
         ("keras_stateful", "stateful"),
-        ("keras_stack", "layers_stack"),
     ],
 )
 def test_equal(layers: Recorder, a: str, b: str) -> None:

@@ -228,16 +228,4 @@ def stateful():
     loop(forward, [w, u, b, v, bias], X, Y)
 
 
-def keras_stack():
-    """RNN over a list of cells."""
-    cells = [L.LSTMCell(H), L.GRUCell(H), L.LSTMCell(H)]
-    fit(tf.keras.Sequential([L.Input((T, D)), L.RNN(cells), L.Dense(2)]), X, Y)
-
-
-def layers_stack():
-    """The same as layers on top of each other."""
-    cells = [L.LSTM(H, return_sequences=True), L.GRU(H, return_sequences=True), L.LSTM(H)]
-    fit(tf.keras.Sequential([L.Input((T, D)), *cells, L.Dense(2)]), X, Y)
-
-
 globals()[NAME]()
