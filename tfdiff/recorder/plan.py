@@ -68,7 +68,7 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
     for pair in pairs:
         value, variable = reference.value_after(pair.a, -1), scout.variables[pair.b]
         if value is not None and variable.kind in _KINDS and apply:
-            found.setdefault(pair.b, Wanted(variable.shape)).parts.append((pair.b_part, convert(value, pair)))
+            found.setdefault(pair.b, Wanted(variable.shape)).parts.append((pair.b_part, _start(value, pair)))
     planned.plan.weights = dict(found)
     complete = {index for index, wanted in found.items() if wanted.complete}
     paired = {pair.b for pair in pairs}
@@ -84,6 +84,11 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
         if apply and variable.kind in _KINDS and variable.index not in paired:
             why = f"no variable of the reference of shape {variable.shape} plays its part"
             planned.not_shared.append((f"weight {variable.name} {variable.shape}", why))
+
+
+def _start(value: Array, pair: VariablePair) -> Array:
+    converted = convert(value, pair)
+    return converted + np.asarray(pair.offset, converted.dtype) if pair.offset else converted
 
 
 def _partly_shared(
