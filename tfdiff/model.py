@@ -197,7 +197,8 @@ class Header:
 
     With "reshape" (b's shape) and "restore" (the one before) where transposing a's value does not give b's. A variable
     that is paired part by part (fused gates against split ones) has several entries; "a_part" and "b_part" say which
-    part of it an entry is about: per axis the ranges [start, stop), missing for the whole variable.
+    part of it an entry is about: per axis the ranges [start, stop), missing for the whole variable. "offset" is what
+    b's value has more than a's, because a's program adds that much as a constant (a forget bias), missing for 0.
     """
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()

@@ -24,13 +24,13 @@ LINES = marks(SCRIPT)
         ("keras_lstm", "lstm_split"),
         ("keras_lstm", "lstm_cell"),
         ("keras_lstm", "lstm_while"),
+        ("keras_lstm", "lstm_forget"),
         ("lstm_split", "keras_lstm"),
         ("keras_gru", "gru_torch"),
         ("keras_gru_before", "gru_cell"),
         ("keras_rnn", "rnn_scan"),
         ("keras_both_ways", "both_ways"),
         ("keras_stateful", "stateful"),
-        ("keras_stack", "layers_stack"),
     ],
 )
 def test_equal(layers: Recorder, a: str, b: str) -> None:
@@ -96,6 +96,14 @@ def test_fault(layers: Recorder, a: str, b: str, fault: str, phase: str, line: s
         assert first.b is not None
         assert first.b.source == LINES[line]
     assert not result.own
+
+
+def test_forget_bias_that_is_missing(layers: Recorder) -> None:
+    """A forget bias of one on one side only is a difference of what the two start from."""
+    result = layers(SCRIPT, "keras_lstm", "lstm_forget", "no forget bias")
+    assert result.first is None
+    assert [divergence.phase for divergence in result.own] == ["init"]
+    assert "constant 1 against constant 0" in result.own[0].summary
 
 
 def test_state_that_does_not_outlive_the_batch(layers: Recorder) -> None:

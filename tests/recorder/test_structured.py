@@ -20,7 +20,6 @@ LINES = marks(SCRIPT)
     ("a", "b"),
     [
         ("keras_attention", "attention"),
-        ("attention", "keras_attention"),
         ("keras_norms", "norms"),
         ("keras_convolutions", "convolutions"),
         ("keras_tied", "tied"),

@@ -10,10 +10,11 @@ from scipy.special import erf
 
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.words import at, number, plain
+from tfdiff.pairing.pairs import taken
 
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene
-    from tfdiff.pairing.variables import VariablePair
+    from tfdiff.pairing.pairs import Part, VariablePair
     from tfdiff.trace.reader import Block, Trace
 
 SPREAD_WHEN_CUT = 0.87962566103423978
@@ -79,7 +80,7 @@ def distribution(scene: Scene) -> Proposal | None:
     )
     name, shape = plain(scene.finding.a.variables[pair.a].name), _shape(scene.finding.b, pair.b)
     more = f", and {len(different) - 1} more of B's variables differ" if len(different) > 1 else ""
-    values = _value(scene.finding.a.initial(), pair.a)
+    values = _value(scene.finding.a.initial(), pair.a, pair.a_part)
     return Proposal(
         scene.finding.divergence.error,
         0.0 if values is None else max(0.0, misfit(values, a) - SAMPLING / values.size**0.5),
@@ -124,14 +125,14 @@ def _constants(found: Distribution) -> dict[str, str | float]:
 def _both(scene: Scene, pair: VariablePair) -> tuple[Distribution | None, Distribution | None]:
     own = scene.finding.b.own_initial()
     block_b = own if own.observations else scene.finding.b.initial()
-    a, b = _value(scene.finding.a.initial(), pair.a), _value(block_b, pair.b)
+    a, b = _value(scene.finding.a.initial(), pair.a, pair.a_part), _value(block_b, pair.b, pair.b_part)
     return (None if a is None else describe(a)), (None if b is None else describe(b))
 
 
-def _value(block: Block, variable: int) -> Floats | None:
+def _value(block: Block, variable: int, part: Part | None = None) -> Floats | None:
     for seen in reversed(block.observations):
         if seen.site.variable == variable and seen.stored and seen.size:
-            return np.asarray(block.array(seen.index)).astype(np.float64)
+            return taken(np.asarray(block.array(seen.index)).astype(np.float64), part)
     return None
 
 

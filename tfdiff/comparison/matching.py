@@ -109,6 +109,8 @@ def _by_variable(runs: Runs, view: StepView, tolerance: float) -> list[Match]:
         if seen.site.role not in PARAMETERS or seen.site.phase != "forward" or seen.site.variable not in runs.by_a:
             continue
         pair = runs.by_a[seen.site.variable]
+        if pair.offset:
+            continue
         for index in b_reads.get(pair.b, ()):
             error = pair_error(view.a.block, seen.index, view.b.block, index, pair)
             if error <= tolerance:

@@ -105,14 +105,16 @@ def pair_values(pair: VariablePair, values: Array, shape: tuple[int, ...]) -> Ar
         return into_layout(values, shape, None) if pair.whole else None
 
 
-def pair_error(a: Block, i: int, b: Block, j: int, pair: VariablePair) -> float:
-    """Relative error between observations that have the shape of a paired variable (value, gradient)."""
+def pair_error(a: Block, i: int, b: Block, j: int, pair: VariablePair, *, values: bool = False) -> float:
+    """Relative error between observations that have the shape of a paired variable: gradients, or its `values`."""
     first, second = a.observations[i], b.observations[j]
     stored = first.stored and second.stored
     if not pair.whole:
         own = own_values(pair, a.array(i)) if stored else None
         turned = None if own is None else pair_values(pair, b.array(j), own.shape)
-        return float("inf") if own is None or turned is None else relative_error(own, turned)
+        if own is None or turned is None:
+            return float("inf")
+        return relative_error(own, turned - pair.offset if values and pair.offset else turned)
     if pair.permutation is None or not stored:
         return observation_error(a, i, b, j, pair_order(pair))
     turned = pair_values(pair, b.array(j), first.shape)

@@ -37,7 +37,7 @@ def init_findings(runs: Runs) -> list[Finding]:
     for pair in (*runs.weights, *runs.states):
         a, b = a_values.get(pair.a), b_values.get(pair.b)
         if a is not None and b is not None:
-            told = compare_samples(taken(a, pair.a_part).reshape(-1), taken(b, pair.b_part).reshape(-1))
+            told = compare_samples(taken(a, pair.a_part).reshape(-1) + pair.offset, taken(b, pair.b_part).reshape(-1))
             if told is not None:
                 found.append((pair, *told))
     if not found:

@@ -326,7 +326,7 @@ def _errors(
             continue
         first, second = a.observations[i], b.observations[j]
         if row.pair is not None:
-            errors[number] = pair_error(a, i, b, j, row.pair)
+            errors[number] = pair_error(a, i, b, j, row.pair, values=first.site.role in SNAPSHOTS)
             continue
         odd = first.stats.nans or first.stats.infs or second.stats.nans or second.stats.infs
         if row.permutation is not None or odd or first.size != second.size:

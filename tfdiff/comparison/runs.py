@@ -150,7 +150,7 @@ class Runs:
             return None
         own = own_values(pair, first)
         turned = None if own is None else pair_values(pair, second, own.shape)
-        return None if own is None or turned is None else (own, turned)
+        return None if own is None or turned is None else (own, turned - pair.offset if pair.offset else turned)
 
 
 @dataclass(frozen=True)

@@ -176,9 +176,10 @@ def in_order(a: VariableUse, b: VariableUse, pair: VariablePair) -> list[Variabl
     as_is = _as_they_stand(a, b, pair)
     rows, columns = linear_sum_assignment(np.minimum(cost, 1e6))
     best = float(cost[rows, columns].sum())
+    shifted = any(offset(a, a.pieces[i], b.pieces[j]) for i, j in zip(rows, columns, strict=True))
     standing = float(sum(cost[i, j] for i, j in as_is.items())) if len(as_is) == count else np.inf
     limit = standing - _CLEAR if np.isfinite(standing) else _CLEAR
-    if best > limit:
+    if best > limit and not (shifted and best <= standing):
         return [pair]
     found = []
     for i, j in zip(rows, columns, strict=True):
@@ -188,8 +189,14 @@ def in_order(a: VariableUse, b: VariableUse, pair: VariablePair) -> list[Variabl
             return [pair]
         words = f"{pair.evidence}, {gate(x)}"
         layout = turned.permutation, words, turned.reshape, turned.restore
-        found.append(VariablePair(pair.a, pair.b, *layout, x.part, y.part))
+        found.append(VariablePair(pair.a, pair.b, *layout, x.part, y.part, offset(a, x, y)))
     return found
+
+
+def offset(use: VariableUse, a: Piece | None, b: Piece | None) -> float:
+    """What b's bias must have more than a's because a's program adds a constant to the sum that b's does not."""
+    known = use.operand in ("shift", "other") and a is not None and b is not None
+    return a.added - b.added if known and a is not None and b is not None else 0.0
 
 
 def _as_they_stand(a: VariableUse, b: VariableUse, pair: VariablePair) -> dict[int, int]:
@@ -241,7 +248,12 @@ def merged(pairs: Sequence[VariablePair], shapes: dict[tuple[str, int], tuple[in
 
 
 def _joint(first: VariablePair, second: VariablePair) -> VariablePair | None:
-    same = (first.a, first.b, first.permutation) == (second.a, second.b, second.permutation)
+    same = (first.a, first.b, first.permutation, first.offset) == (
+        second.a,
+        second.b,
+        second.permutation,
+        second.offset,
+    )
     if not same or first.reshape is not None or second.reshape is not None:
         return None
     if first.a_part is None or first.b_part is None or second.a_part is None or second.b_part is None:

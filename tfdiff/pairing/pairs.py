@@ -34,6 +34,8 @@ class VariablePair:
     a_part: Part | None = None
     """The part of a's variable that is meant, None for the whole: a fused kernel pairs gate by gate with split ones."""
     b_part: Part | None = None
+    offset: float = 0.0
+    """What b's value has more than a's, because a adds that much elsewhere (the forget bias of a TF1 cell)."""
 
     @property
     def whole(self) -> bool:
@@ -48,7 +50,8 @@ class VariablePair:
         boxes = {
             key: [[list(extent) for extent in axis] for axis in part] for key, part in parts.items() if part is not None
         }
-        return {"a": self.a, "b": self.b, "evidence": self.evidence, **named, **boxes}
+        more = {"offset": self.offset} if self.offset else {}
+        return {"a": self.a, "b": self.b, "evidence": self.evidence, **named, **boxes, **more}
 
 
 def pair_from_json(entry: Mapping[str, Any]) -> VariablePair:
@@ -65,9 +68,17 @@ def pair_from_json(entry: Mapping[str, Any]) -> VariablePair:
         return tuple(tuple((int(start), int(stop)) for start, stop in axis) for axis in value)
 
     try:
-        indices, evidence = (int(entry["a"]), int(entry["b"])), str(entry.get("evidence", ""))
+        (a, b), evidence = (int(entry["a"]), int(entry["b"])), str(entry.get("evidence", ""))
         return VariablePair(
-            *indices, axes("permutation"), evidence, axes("reshape"), axes("restore"), part("a_part"), part("b_part")
+            a,
+            b,
+            axes("permutation"),
+            evidence,
+            axes("reshape"),
+            axes("restore"),
+            part("a_part"),
+            part("b_part"),
+            float(entry.get("offset", 0.0)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TfdiffError(f"expected a variable pair with indices a and b, found {entry!r}; record b again") from error

@@ -16,6 +16,7 @@ import numpy as np
 
 from tfdiff.pairing.direction import backwards
 from tfdiff.pairing.flow import ACTIVATIONS
+from tfdiff.pairing.labels import REARRANGING
 from tfdiff.pairing.tags import ELEMENTWISE, MAX_CUTS, Join, Tags
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tfdiff.pairing.pairs import Part
     from tfdiff.pairing.parts import Constant
 
+_MOVED_OR_SUMMED = REARRANGING | {"AddV2", "Add", "BiasAdd"}
 Meeting = tuple[frozenset[str], str, frozenset[str]]
 """Nonlinearities passed before, where the other tensor comes from, nonlinearities it has passed."""
 
@@ -49,6 +51,8 @@ class Piece:
     """The first observation that it stands in without other pieces of its variable."""
     upstream: frozenset[tuple[int, int]]
     """Variables, and which of their pieces, that its data has met before."""
+    added: float = 0.0
+    """A constant that is added to its columns before their first nonlinearity, where it is their only bias."""
     join: Join | None = None
     """Where its columns are joined to those of other variables."""
     activations: frozenset[str] | None = None
@@ -242,6 +246,7 @@ class _Pieces:
                 self._backwards(number, first),
                 first,
                 frozenset(self._names[n] for n in _members(self._upstream(number, first)) if n != number),
+                self._added(number, first) if first is not None else 0.0,
                 self.tags.joins.get(variable) if part is None else None,
             )
             found.setdefault(variable, []).append(piece)
@@ -331,6 +336,37 @@ class _Pieces:
         if own & alone != alone:
             return False
         return self.flow.sites[consumer].op in ELEMENTWISE or not own & whole & ~self.own[position]
+
+    def _added(self, number: int, first: int) -> float:
+        """The constants on the way from a bias to its sigmoid or tanh; 0 where there are other biases beside it."""
+        variable, alone = self.parts[number][0], self._alone(number)
+        whole, found = self.of_variable[variable], set[float]()
+        queue = [(first, 0.0)]
+        seen = {first}
+        while queue:
+            position, total = queue.pop()
+            for consumer in self.flow.consumers[position]:
+                if consumer in seen or self.before[position] >> number & 1:
+                    continue
+                site = self.flow.sites[consumer]
+                if site.op in ("Sigmoid", "Tanh"):
+                    beside = [n for n in _members(self.own[position]) if n != number and self._is_vector(n)]
+                    found.add(0.0 if beside else total)
+                elif site.op in _MOVED_OR_SUMMED and self._goes_on(position, consumer, alone, whole):
+                    seen.add(consumer)
+                    queue.append((consumer, total + self._constant_in(consumer)))
+        return found.pop() if len(found) == 1 else 0.0
+
+    def _is_vector(self, number: int) -> bool:
+        return sum(extent > 1 for extent in self.parts[number][2]) <= 1
+
+    def _constant_in(self, position: int) -> float:
+        """The single number that an addition adds."""
+        if self.flow.sites[position].op not in ("AddV2", "Add"):
+            return 0.0
+        constants = [s for s in self.tags.sources_of(position) if self.flow.sites[s].role == "constant"]
+        values = [self.tags.constant(s) for s in constants if int(np.prod(self.tags.shapes[s])) == 1]
+        return sum(float(np.asarray(value).reshape(())) for value in values if value is not None)
 
     def _kind(self, other: int, position: int) -> str:
         if self.own[other]:

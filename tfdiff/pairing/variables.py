@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped, unused-ignore]
 
 from tfdiff.pairing.alignment import align
-from tfdiff.pairing.cutting import cut, gate, in_order, merged, use_cost
+from tfdiff.pairing.cutting import cut, gate, in_order, merged, offset, use_cost
 from tfdiff.pairing.layouts import Fit, fit
 from tfdiff.pairing.pairs import VariablePair, convert, convert_back, pair_from_json
 from tfdiff.pairing.uses import VariableUse, uses_of, variable_uses
@@ -282,7 +282,7 @@ def _pair(a: VariableUse, b: VariableUse, found: Fit, sides: tuple[_Side, _Side]
     if a.part is not None or b.part is not None:
         words.append(gate(a.piece))
     layout = found.permutation, ", ".join(words), found.reshape, found.restore
-    return VariablePair(a.variable, b.variable, *layout, a.part, b.part)
+    return VariablePair(a.variable, b.variable, *layout, a.part, b.part, offset(a, a.piece, b.piece))
 
 
 def _consumed(a: str, b: str) -> str:

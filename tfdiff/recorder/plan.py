@@ -19,6 +19,7 @@ from tfdiff.pairing.effects import end_of_effect
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
+from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted
 from tfdiff.recorder.stream import LEAF
@@ -69,8 +70,8 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
     for pair in pairs:
         value, variable = reference.value_after(pair.a, -1), scout.variables[pair.b]
         if value is not None and variable.kind in _KINDS and apply:
-            found.setdefault(pair.b, Wanted(variable.shape)).parts.append((pair.b_part, convert(value, pair)))
-    planned.plan.weights = found
+            found.setdefault(pair.b, Wanted(variable.shape)).parts.append((pair.b_part, _start(value, pair)))
+    planned.plan.weights = dict(found)
     complete = {index for index, wanted in found.items() if wanted.complete}
     paired = {pair.b for pair in pairs}
     count = {
@@ -78,11 +79,18 @@ def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bo
         for side, trace in (("a", reference), ("b", scout))
     }
     planned.shared["weights"] = {"shared": len(complete), **count}
+    if apply:
+        plan_slots(planned, reference, scout, pairs)
     planned.not_shared += _partly_shared(reference, scout, pairs, found, complete) if apply else []
     for variable in scout.variables.values():
         if apply and variable.kind in _KINDS and variable.index not in paired:
             why = f"no variable of the reference of shape {variable.shape} plays its part"
             planned.not_shared.append((f"weight {variable.name} {variable.shape}", why))
+
+
+def _start(value: Array, pair: VariablePair) -> Array:
+    converted = convert(value, pair)
+    return converted + np.asarray(pair.offset, converted.dtype) if pair.offset else converted
 
 
 def _partly_shared(

@@ -154,9 +154,10 @@ class Share:
 
     def _decide(self, entry: Entry, value: Array) -> tuple[Record | None, Record | None, Array | None]:
         """What to record as the initial value, as its own before sharing, and what to write over it."""
-        if not entry.dtype.startswith(("float", "bfloat")):
-            return None, None, None
         wanted = self._plan.weights.get(entry.index) if self._plan is not None else None
+        if not entry.dtype.startswith(("float", "bfloat")):  # whole numbers are not recorded: steps made so far
+            counts = wanted is not None and wanted.shape == value.shape == ()
+            return None, None, np.asarray(wanted.over(np.asarray(value))) if wanted is not None and counts else None
         if self._plan is None:
             return _record(entry, value), None, None
         if wanted is None or wanted.shape != value.shape:

@@ -34,6 +34,7 @@ def document(result: Result) -> dict[str, Any]:
             "weights": shared_weights(result),
             "batches": result.shared.get("batches", False),
             "noise": result.shared.get("noise", False),
+            **({"slots": result.shared["slots"]} if "slots" in result.shared else {}),
         },
         "first": None if result.first is None else _divergence(result.first),
         "causes": [_cause(cause) for cause in result.causes],

@@ -81,6 +81,23 @@ def lstm_cell():
     loop(forward, [v, bias, kernel, b], X, Y)
 
 
+def lstm_forget():
+    """A bias of zeros, and a forget bias that is added as a constant, as TF1's cells do."""
+    kernel = variable(tf.concat([glorot(D, 4 * H), orthogonal(H, 4 * H)], 0))
+    b = variable(tf.zeros(4 * H))
+    v, bias = head()
+
+    def forward(x):
+        h = c = tf.zeros((BATCH, H))
+        for k in range(T):
+            gate = dict(zip("igfo", tf.split(tf.concat([x[:, k], h], 1) @ kernel + b, 4, axis=1), strict=True))
+            gate["f"] = gate["f"] if FAULT == "no forget bias" else gate["f"] + 1.0
+            h, c = lstm_step(gate, c)
+        return h @ v + bias
+
+    loop(forward, [v, bias, kernel, b], X, Y)
+
+
 def lstm_while():
     """tf.while_loop, fused kernels with the gates in another order."""
     w, u, b = variable(glorot(D, 4 * H)), variable(orthogonal(H, 4 * H)), variable(forget("ofgi"))
@@ -226,18 +243,6 @@ def stateful():
         return h @ v + bias
 
     loop(forward, [w, u, b, v, bias], X, Y)
-
-
-def keras_stack():
-    """RNN over a list of cells."""
-    cells = [L.LSTMCell(H), L.GRUCell(H), L.LSTMCell(H)]
-    fit(tf.keras.Sequential([L.Input((T, D)), L.RNN(cells), L.Dense(2)]), X, Y)
-
-
-def layers_stack():
-    """The same as layers on top of each other."""
-    cells = [L.LSTM(H, return_sequences=True), L.GRU(H, return_sequences=True), L.LSTM(H)]
-    fit(tf.keras.Sequential([L.Input((T, D)), *cells, L.Dense(2)]), X, Y)
 
 
 globals()[NAME]()
