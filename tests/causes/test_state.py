@@ -1,5 +1,7 @@
 """Moving statistics."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,14 @@ def test_updated_with_something_else_is_unexplained(first):
         program("a.py", keep(0.9)), program("b.py", lambda before, batch, _: 0.9 * before + 0.1 * np.sin(7 * batch))
     )
     assert (cause.code, cause.b.source) == ("unexplained", "b.py:6")
+
+
+def test_a_tf1_program_is_told_to_run_its_update_ops(first):
+    """Where an optimizer of TensorFlow 1 trains, the updates are in a collection."""
+    b = program("b.py", None)
+    b.steps = [
+        (dataclasses.replace(info, optimizers=({"class": "AdamOptimizer"},)), records) for info, records in b.steps
+    ]
+    cause = first(program("a.py", keep(0.99)), b)
+    assert cause.code == "state-updates-not-run"
+    assert "tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS))" in cause.fix

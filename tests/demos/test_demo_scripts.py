@@ -16,8 +16,10 @@ from tfdiff.demos import DEMOS, Demo, materialize
 
 FIXED = Path(__file__).parent / "fixed"
 SCRIPTS = ("a.py", "b.py", "b_fixed.py")
-STUCK = {("mnist-mlp", "b.py")}
+STUCK = {("mnist-mlp-tf2", "b.py"), ("mnist-mlp", "b.py")}
 """Scripts whose faults keep them from learning; every other one passes 60 % test accuracy."""
+UNTRAINED = {"iceberg", "augmentation"}
+"""Demos with too few steps to say whether their scripts learn."""
 
 pytest.importorskip("tensorflow")
 
@@ -39,11 +41,13 @@ def test_scripts_run_as_python_runs_them(demo: Demo, tmp_path: Path) -> None:
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, script]
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240, check=False)
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=480, check=False)
 
     with ThreadPoolExecutor() as pool:  # most of a run is TensorFlow's import: three at a time take half as long
         runs = dict(zip(SCRIPTS, pool.map(run, SCRIPTS), strict=True))
     for script, done in runs.items():
         assert done.returncode == 0, done.stderr
-        assert "data: a stand-in for MNIST" in done.stderr
-        assert (last_accuracy(done.stdout) > 0.6) is ((demo.name, script) not in STUCK), script
+        assert "data: a stand-in for" in done.stderr
+        assert demo.name in UNTRAINED or (last_accuracy(done.stdout) > 0.6) is ((demo.name, script) not in STUCK), (
+            script
+        )

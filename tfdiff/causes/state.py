@@ -117,6 +117,9 @@ def _not_run(scene: Scene, moved: Floats, predicted: Floats, kept: float, *, sti
     moves = "B" if still_name == "A" else "A"
     if still_name == "A":
         fix = f"do not update the moving statistics{where}"
+    elif str(scene.b.optimizer().get("class", "")).endswith("Optimizer"):  # TensorFlow 1 collects what is to be run
+        updates = "tf.get_collection(tf.GraphKeys.UPDATE_OPS)"
+        fix = f"run the update ops with the train op: with tf.control_dependencies({updates}):{where}"
     elif any(seen.site.layer is not None for seen in scene.b.observations if seen.site.phase == "forward"):
         fix = f"run the update ops with the train op: tf.GraphKeys.UPDATE_OPS (layers: training=True){where}"
     else:

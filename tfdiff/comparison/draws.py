@@ -39,7 +39,7 @@ class Dropped:
     share: float
     """Share of the elements of x other than zero that are zero in y."""
     count: int
-    """Number of these elements."""
+    """Number of these elements, or of the draws if these are fewer."""
 
 
 def draw_findings(runs: Runs, view: StepView, located: Located) -> list[Finding]:
@@ -83,9 +83,10 @@ def dropped(graph: StepGraph, draw: int) -> Dropped | None:
             chain.add(x)
             x = before[0]
         zeros = graph.observations[x].stats.zeros
-        count = seen.size - zeros
+        left = seen.size - zeros
+        count = min(left, graph.observations[draw].size)  # one draw may decide for a whole channel
         if count >= MIN_ELEMENTS:
-            return Dropped(x, y, frozenset(chain), (seen.stats.zeros - zeros) / count, count)
+            return Dropped(x, y, frozenset(chain), (seen.stats.zeros - zeros) / left, count)
     return None
 
 

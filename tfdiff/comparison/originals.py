@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 UNKNOWN_SHARE = 0.05
 """Share of the rows that may be found nowhere: the two hold the same examples."""
+CHANGED_SHARE = 0.05
+"""Share of the rows made that must be changed: one that only scales changes none, a random flip half of them."""
 MADE_SHARE = 0.5
 """Share of a run's rows that a generator must have made for its batches to be taken as its work."""
 
@@ -41,7 +43,7 @@ class Made:
     @property
     def random(self) -> bool:
         """Whether the rows were really changed."""
-        return self.changed > MADE_SHARE
+        return self.changed > CHANGED_SHARE
 
 
 def whole_sources(trace: Trace) -> list[tuple[RowSource, Rows]]:
