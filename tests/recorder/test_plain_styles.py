@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).resolve().parent / "scripts" / "plain.py"
 REFERENCES = {"fused": "keras_momentum", "accumulated": "keras_accumulating"}
 WAYS = {
     "tf_gradients": ("loss", "tf_gradients"),
-    "handed_over": ("forward", "handed_over"),
+    "handed_over": ("backward", None),
     "jacobian": ("update", "descend"),
     "recomputed": ("loss", "recomputed"),
     "several": ("loss", None),

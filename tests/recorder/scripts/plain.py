@@ -1,5 +1,5 @@
-# ruff: noqa: B905, D102, D103, E731, FBT002 - a script as a user writes it
-"""One network under Keras and under plain TensorFlow: `plain.py keras|WAY [fault] [function]`. `# mark:` names lines."""
+# ruff: noqa: ARG002, B905, D102, D103, E731, FBT002, PLW0108 - a script as a user writes it
+"""One network under Keras and under plain TensorFlow: `plain.py WAY [fault] [function]`. `# mark:` names lines."""
 
 import sys
 
