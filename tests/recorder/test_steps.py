@@ -363,6 +363,32 @@ def test_forward_pass_that_began_before_the_last_update(program):
     assert len(found) == 2
 
 
+def test_data_prepared_once_is_in_every_step(program):
+    """A data set that was scaled before training, and the rows each step cuts out of it, are told for good."""
+    w = program.variable("w")
+    scaled = program.op("RealDiv", program.leaf((40, 8)), value=np.ones((40, 8), "float32"))
+    for _ in range(4):
+        rows = program.op("StridedSlice", scaled, program.op("Const", value=[0]), value=np.ones((4, 8), "float32"))
+        product = program.op("MatMul", rows, program.op(READ_OP, w), boundary=True)
+        program.descend(w, *program.gradient(program.op("Mean", product), w))
+    for step in program.finish():
+        inputs = [op for role, _, op, _ in step if role == "input"]
+        assert inputs == ["StridedSlice"], "the data set itself is no batch"
+        assert all(op not in ("Leaf", "RealDiv") for _, _, op, _ in step)
+
+
+def test_steps_of_a_sequence_are_no_batch(program):
+    """What one step cuts into several pieces at one place is a batch of sequences: the whole is the input."""
+    w = program.variable("w")
+    whole = program.leaf((5, 4, 8))
+    value = program.op(READ_OP, w)
+    for _ in range(5):
+        value = program.op("MatMul", program.op("StridedSlice", whole, value=np.ones((4, 8), "float32")), value)
+    program.descend(w, *program.gradient(program.op("Mean", value), w))
+    (step,) = program.finish()
+    assert [op for role, _, op, _ in step if role == "input"] == ["Leaf"]
+
+
 def test_aliases_are_one_tensor(program):
     """An identity leaves no trace: its output is its input under another name."""
     w = program.variable("w")

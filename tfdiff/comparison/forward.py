@@ -44,11 +44,18 @@ class ForwardResult:
 
 
 def loss_error(view: StepView) -> float:
-    """Relative error between the losses; infinite where only one side has one, 0 where none has."""
+    """Relative error between the losses; infinite where only one side has one, 0 where none has or tells it."""
     a, b = view.a.loss, view.b.loss
+    if _untold(view):
+        return 0.0
     if a is None or b is None:
         return 0.0 if a is b else float("inf")
     return observation_error(view.a.block, a, view.b.block, b)
+
+
+def _untold(view: StepView) -> bool:
+    """Whether one side's loss is not known: it hands the gradients of its outputs over, or makes them of a Jacobian."""
+    return (view.a.target is None) != (view.b.target is None)
 
 
 def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
@@ -93,9 +100,13 @@ def _at_roots(runs: Runs, view: StepView, roots: tuple[int, int]) -> _Parting | 
 
 
 def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
-    """Counterparts that differ by more than rounding but by less than `NEAR`, in order of execution."""
+    """Counterparts that differ by more than rounding, in order of execution.
+
+    A difference of `NEAR` and more is left to the search from the losses, where both are known.
+    """
+    limit = float("inf") if _untold(view) else NEAR
     for index, other in sorted({*_output_pairs(runs, view), *_alike_pairs(runs, view)}):
-        if view.tolerances.forward < _output_error(view, index, other) < NEAR:
+        if view.tolerances.forward < _output_error(view, index, other) < limit:
             yield index, other
 
 

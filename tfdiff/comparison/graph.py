@@ -230,8 +230,9 @@ def build_graph(block: Block) -> StepGraph:
     """Read the forward pass of `block`: found from the loss, or from the last layer output where nothing trains."""
     target = next((seen.index for seen in block.observations if seen.site.role == "loss"), None)
     if target is not None:
-        source = block.observations[target].inputs[:1]
-        return StepGraph(block, target, source[0] if source and source[0] >= 0 else target)
+        source = block.observations[target].inputs
+        # of several losses the sum is minimized, which no op of the program makes
+        return StepGraph(block, target, source[0] if len(source) == 1 and source[0] >= 0 else target)
     outputs = [seen for seen in block.observations if seen.site.role == "activation" and seen.site.phase == "forward"]
     last = [seen.index for seen in outputs if seen.site.boundary] or [seen.index for seen in outputs]
     return StepGraph(block, None, last[-1] if last else None)

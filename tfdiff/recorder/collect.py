@@ -18,6 +18,7 @@ from tfdiff.recorder.stream import (
     READ_OP,
     UNKNOWN,
     Code,
+    GradientBegin,
     GradientEnd,
     OpEvent,
     Slices,
@@ -223,6 +224,9 @@ class Collector:
         """A gradient of a variable; a sparse one is written out densely, repeated rows added up."""
         index = entry.index if entry is not None else None
         if not isinstance(gradient, Slices):
+            array = self._value(gradient)
+            if array is not None and entry is not None and array.shape != entry.shape and -1 not in entry.shape:
+                return  # a Jacobian, of which the program makes its own gradient
             self.derived(gradient, role, phase, code, variable=index)
             return
         values, rows = self._value(gradient.values), self._value(gradient.indices)
@@ -232,6 +236,21 @@ class Collector:
         np.add.at(dense, rows.reshape(-1), values.reshape(-1, *entry.shape[1:]))
         site = self._sites.get(role, phase, "IndexedSlices", code, variable=index)
         self._put(site, dense, (self._index.get(gradient.values, UNKNOWN),))
+
+    def loss(self, begin: GradientBegin) -> None:
+        """What is minimized: the target of the gradient call, the sum of several."""
+        if not begin.loss:
+            return
+        if len(begin.targets) == 1:
+            (token,) = begin.targets
+            maker = self._makers.get(token)
+            self.derived(token, "loss", "loss", maker.code if maker is not None else begin.code)
+            return
+        arrays = [array for token in begin.targets if (array := self._value(token)) is not None]
+        if arrays:
+            total = np.asarray(sum(array.sum(dtype=np.float64) for array in arrays), arrays[0].dtype)
+            inputs = tuple(self._index.get(token, UNKNOWN) for token in begin.targets)
+            self._put(self._sites.get("loss", "loss", "AddN", begin.code), total, inputs)
 
     def activation_gradient(self, activation: Token, gradient: Token) -> None:
         """d loss / d activation."""
@@ -296,9 +315,7 @@ def collect(
     collector.forward(pending.forward)
     for event in pending.side:
         collector.operation(event, "activation", "state")
-    for token in pending.begin.targets:
-        maker = makers.get(token)
-        collector.derived(token, "loss", "loss", maker.code if maker is not None else pending.begin.code)
+    collector.loss(pending.begin)
     for event in pending.backward:
         collector.operation(event, "operation", "backward")
     for activation, gradient in end.activations:

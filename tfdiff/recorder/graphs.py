@@ -262,7 +262,8 @@ class Programs:
             self._replay_call(item, names, values, sink)
         elif isinstance(item, GradientBegin):
             handles = [names.get(handle, handle) for handle in item.handles]
-            sink(GradientBegin([names.get(t, UNKNOWN) for t in item.targets], item.code, handles))
+            targets, given = ([names.get(t, UNKNOWN) for t in each] for each in (item.targets, item.given))
+            sink(GradientBegin(targets, item.code, handles, given, item.loss))
         elif isinstance(item, GraphGradient):
             sink(
                 GradientEnd(

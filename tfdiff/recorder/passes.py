@@ -49,11 +49,32 @@ class Passes:
         return True
 
     @safe
-    def gradient_begin(self, targets: Sequence[Any], sources: Sequence[Any], graph: Any) -> list[Any]:
+    def is_step(self, tape: Any, sources: Sequence[Any]) -> bool:
+        """Whether a gradient call is a step's: of variables, no part of another one, and watched by no outer tape.
+
+        What an outer tape watches is part of a forward pass.
+        """
+        recording = self.recording
+        if not recording.active or recording.in_gradient or any(other is not tape for other in recording.tapes):
+            return False
+        return any(recording.variables.of(source) is not None for source in sources)
+
+    @safe
+    def gradient_begin(
+        self,
+        targets: Sequence[Any],
+        sources: Sequence[Any],
+        graph: Any,
+        *,
+        given: Sequence[Any] = (),
+        loss: bool = True,
+    ) -> list[Any]:
         """A gradient call on variables begins; returns the activations to ask gradients of as well."""
         self.recording.close_call()
         code = self.recording.context.code(self.recording.frames.here())
-        event = GradientBegin([t._id for t in targets], code, [h for s in sources if (h := handle_token(s))])
+        handles = [h for s in sources if (h := handle_token(s))]
+        outer = [g._id for g in given]
+        event = GradientBegin([t._id for t in targets], code, handles, outer, loss=loss and not outer)
         if graph is None:
             activations = self.recording.builder.activations(event.targets)
             self.recording.builder.gradient_begin(event)

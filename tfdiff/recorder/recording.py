@@ -68,6 +68,8 @@ class Recording:
         """Whether the function that is running asks for gradients: only then batches and noise are written over."""
         self.call = 0
         """Number of the compiled function's execution that is running."""
+        self.in_gradient = False
+        """Whether a gradient call is running: what it asks for itself (recomputation) is part of it."""
         self.failed: str | None = None
         self._thread = threading.get_ident()
         self._last_call: tuple[Any, Any] = (None, None)
@@ -80,6 +82,15 @@ class Recording:
             yield
         finally:
             self.busy = before
+
+    @contextlib.contextmanager
+    def differentiating(self) -> Iterator[None]:
+        """A gradient call of the user's."""
+        before, self.in_gradient = self.in_gradient, True
+        try:
+            yield
+        finally:
+            self.in_gradient = before
 
     @property
     def active(self) -> bool:

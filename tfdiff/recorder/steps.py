@@ -238,7 +238,8 @@ class StepBuilder:
         event.targets = [self.resolve(token) for token in event.targets]
         if self._continues(event):
             return
-        forward = self._ancestors(event.targets, self._previous + self.segment)
+        event.given = [self.resolve(token) for token in event.given]
+        forward = self._ancestors(event.targets + event.given, self._previous + self.segment)
         update = self._split(forward)
         same_iteration = self._is_further_pass(event, forward)
         if not same_iteration or any(op.after for op in update):

@@ -73,6 +73,10 @@ class GradientBegin:
     code: Code
     handles: list[Token] = field(default_factory=list)
     """Variables whose gradients are asked for."""
+    given: list[Token] = field(default_factory=list)
+    """Gradients of the targets that the program computed itself and handed over."""
+    loss: bool = True
+    """Whether the sum of the targets is what is minimized; otherwise (a Jacobian) the loss is not known."""
 
     def continues(self, last: GradientBegin) -> bool:
         """Whether the same loss is asked for one variable after the other: one backward pass in several calls."""

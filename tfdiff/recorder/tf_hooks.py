@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.recorder import loop_hooks, v1_optimizers
+from tfdiff.recorder import gradient_hooks, loop_hooks, v1_optimizers
 from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS
 from tfdiff.recorder.tensors import handle_token
@@ -38,6 +38,7 @@ def install(parts: Parts, patches: Patches) -> None:
     session_hooks.install(parts, patches)
     v1_optimizers.install(parts, patches)
     loop_hooks.install(parts, patches)
+    gradient_hooks.install(parts, patches)
 
 
 def _note_version(recording: Recording) -> None:
@@ -119,6 +120,7 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
 
 
 def _hook_tapes(parts: Parts, patches: Patches) -> None:
+    import tensorflow as tf
     from tensorflow.python.eager import backprop, context
     from tensorflow.python.framework import ops
 
@@ -141,7 +143,7 @@ def _hook_tapes(parts: Parts, patches: Patches) -> None:
 
     def make_gradient(original: Callable[..., Any]) -> Callable[..., Any]:
         def gradient(self: Any, target: Any, sources: Any, output_gradients: Any = None, **kwargs: Any) -> Any:
-            if not recording.active or not _is_step(recording, self, sources):
+            if not parts.passes.is_step(self, tf.nest.flatten(sources)):
                 return original(self, target, sources, output_gradients, **kwargs)
             graph = None if context.executing_eagerly() else ops.get_default_graph()
             if parts.passes.out_of_sight(graph):
@@ -173,15 +175,6 @@ def _hook_tapes(parts: Parts, patches: Patches) -> None:
     patches.wrap(backprop.GradientTape, "gradient", make_gradient)
 
 
-def _is_step(recording: Recording, tape: Any, sources: Any) -> bool:
-    """A pass whose gradients are of variables, and that no outer tape watches (then it is part of a forward pass)."""
-    import tensorflow as tf
-
-    if any(other is not tape for other in recording.tapes):
-        return False
-    return any(recording.variables.of(source) is not None for source in tf.nest.flatten(sources))
-
-
 def _gradient(
     parts: Parts,
     original: Callable[..., Any],
@@ -197,8 +190,10 @@ def _gradient(
 
     flat = tf.nest.flatten(sources)
     targets = [t for t in tf.nest.flatten(target) if hasattr(t, "_id")]
-    activations = parts.passes.gradient_begin(targets, flat, graph) or []
-    results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
+    given = [g for g in tf.nest.flatten(output_gradients) if hasattr(g, "_id")]
+    activations = parts.passes.gradient_begin(targets, flat, graph, given=given) or []
+    with parts.recording.differentiating():
+        results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
     wanted, extra = results[: len(flat)], results[len(flat) :]
     parts.passes.gradient_end(flat, wanted, activations, extra, graph)
     return tf.nest.pack_sequence_as(sources, wanted)
