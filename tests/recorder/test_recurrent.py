@@ -41,7 +41,7 @@ def test_equal(layers: Recorder, a: str, b: str) -> None:
     assert counts["shared"] == counts["b"]
     assert result.shared["batches"]
     assert not result.not_shared
-    assert not [note for note in result.notes if "no counterpart" in note]
+    assert not [note for note in result.notes if "neither shared nor compared" in note]
 
 
 def test_header_names_the_parts(layers: Recorder) -> None:

@@ -33,7 +33,7 @@ def test_equal(layers: Recorder, a: str, b: str) -> None:
     assert result.verdict == "equivalent", (result.first, result.own)
     assert counts["shared"] == counts["b"]
     assert not result.not_shared
-    assert not [note for note in result.notes if "no counterpart" in note]
+    assert not [note for note in result.notes if "neither shared nor compared" in note]
 
 
 def test_epsilon(layers: Recorder) -> None:
