@@ -394,10 +394,10 @@ def test_aliases_are_one_tensor(program):
     w = program.variable("w")
     loss = program.forward(w)
     other, third = fresh(), fresh()
-    program.builder.alias(other, loss)
-    program.builder.alias(third, other)
-    assert program.builder.resolve(third) == loss
-    assert program.builder.knows(third)
+    program.builder.known.alias(other, loss)
+    program.builder.known.alias(third, other)
+    assert program.builder.known.resolve(third) == loss
+    assert program.builder.known.has(third)
     program.descend(w, *program.gradient(third, w))
     (step,) = program.finish()
     assert ("loss", "loss", "Mean", None) in step
@@ -493,7 +493,7 @@ def test_memory_stays_that_of_a_step(program):
     sizes = []
     for _ in range(30):
         program.descend(w, *program.gradient(program.forward(w), w))
-        sizes.append(len(program.builder._makers))
+        sizes.append(len(program.builder.known.makers))
     assert max(sizes[5:]) <= max(sizes[:5])
 
 

@@ -78,8 +78,8 @@ class Calls:
 
     def _result(self, tensor: Any, token: Token) -> None:
         """What a function returned is what an op in it made; where no tap saw that one, its value is seen here."""
-        if self.recording.builder.has_value(token):
-            self.recording.builder.alias(tensor._id, token)
+        if self.recording.builder.known.has_value(token):
+            self.recording.builder.known.alias(tensor._id, token)
         elif is_numeric(tensor):
             code = self.recording.context.code(self.recording.frames.here())
             self.recording.builder.add(OpEvent("Result", code, [token], [tensor._id], [tensor]))

@@ -55,7 +55,7 @@ class Eager:
             return  # functions are replayed from their graphs
         if op_type in ALIAS_OPS and inputs and outputs:
             for output, tensor in zip(outputs, inputs, strict=False):
-                self.recording.builder.alias(output._id, tensor._id)
+                self.recording.builder.known.alias(output._id, tensor._id)
             return
         call = self.recording.frames.here()
         code = self.recording.context.code(call)
@@ -108,7 +108,7 @@ class Eager:
     def leaves(self, inputs: Sequence[Any], code: Code, op_type: str = "") -> None:
         """Note tensors that come from outside (arrays, constants) when they are first used."""
         for position, tensor in enumerate(inputs):
-            if not hasattr(tensor, "_id") or self.recording.builder.knows(tensor._id) or not is_numeric(tensor):
+            if not hasattr(tensor, "_id") or self.recording.builder.known.has(tensor._id) or not is_numeric(tensor):
                 continue
             attrs: dict[str, Any] = {}
             own = None

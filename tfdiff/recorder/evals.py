@@ -16,12 +16,13 @@ from tfdiff.model import EvalInfo, StepInfo
 from tfdiff.recorder.batches import STATISTICS, Column, shortened
 from tfdiff.recorder.collect import Collector, SiteTable, StepRecords
 from tfdiff.recorder.strays import Finder, ForwardPass, shape_of, size_of, value_of
-from tfdiff.recorder.stream import Code, EvalBegin, EvalEnd, OpEvent, Token, to_array
+from tfdiff.recorder.stream import Code, EvalBegin, EvalEnd, OpEvent, to_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tfdiff.model import Role
+    from tfdiff.recorder.known import Known
     from tfdiff.recorder.variables import Variables
     from tfdiff.trace.records import Record
 
@@ -91,8 +92,9 @@ class _Pass:
 class EvalBuilder:
     """Takes ops that belong to no step, hands out passes."""
 
-    def __init__(self, variables: Variables, emit: Callable[[EvalRecords], None]) -> None:
+    def __init__(self, variables: Variables, known: Known, emit: Callable[[EvalRecords], None]) -> None:
         self._variables = variables
+        self._known = known
         # sites of their own: the same line may feed a training step and an evaluation with different arrays
         self._sites = SiteTable(_FIRST_SITE)
         self._emit = emit
@@ -100,9 +102,6 @@ class EvalBuilder:
         self._scope: tuple[EvalBegin, int] | None = None
         self.ops: list[OpEvent] = []
         """What ran since the pass began, as long as no batch was made of it."""
-        self.makers: dict[Token, OpEvent] = {}
-        self.dependent: set[Token] = set()
-        self.data: set[Token] = set()
         self.forwards: list[StepRecords] | None = []
         """The first forward passes of a run that has not trained yet; None once it has."""
         self.most_forwards = 0
@@ -140,14 +139,14 @@ class EvalBuilder:
         begin, after = self._scope
         if event.targets:
             finder = self._finder(self.ops)
-            roots = [maker for token in event.targets if (maker := self.makers.get(token)) is not None]
+            roots = [maker for token in event.targets if (maker := self._known.makers.get(token)) is not None]
             found = finder.whole(roots)
-            known = [token for token in event.targets if token in self.makers]
-            rows = [t for t in known if (shape_of(self.makers[t], t) or (0,))[0] == found.rows > 0]
+            known = [token for token in event.targets if token in self._known.makers]
+            rows = [t for t in known if (shape_of(self._known.makers[t], t) or (0,))[0] == found.rows > 0]
             found.outputs = rows or found.outputs or known
             found.scalars = list(
                 dict.fromkeys(
-                    [*found.scalars, *(t for t in known if size_of(self.makers[t], t) == 1 and t not in rows)]
+                    [*found.scalars, *(t for t in known if size_of(self._known.makers[t], t) == 1 and t not in rows)]
                 )
             )
             if found.ops and any(finder.dependent(token) for token in known):
@@ -183,7 +182,7 @@ class EvalBuilder:
             self._emit(each.finished())
 
     def _finder(self, ops: Sequence[OpEvent]) -> Finder:
-        return Finder(ops, self.makers, self.dependent, self.data)
+        return Finder(ops, self._known.makers, self._known.dependent, self._known.data)
 
     def _take(self, key: Key, kind: str, code: Code, after: int, found: ForwardPass) -> None:
         """One more batch of the pass that `key` names."""
@@ -222,7 +221,7 @@ class EvalBuilder:
 
     def _collected(self, found: ForwardPass) -> tuple[Collector, list[Record]]:
         self._sites.begin_step()
-        collector = Collector(self.makers, self._variables, self._sites, cut=True)
+        collector = Collector(self._known.makers, self._variables, self._sites, cut=True)
         for op in found.ops:
             collector.operation(op, "activation", "forward")
         return collector, collector.records
@@ -233,7 +232,7 @@ class EvalBuilder:
             if len(columns) != len(tokens):
                 continue
             for column, token in zip(columns, tokens, strict=True):
-                maker = self.makers.get(token)
+                maker = self._known.makers.get(token)
                 array = to_array(value_of(maker, token)) if maker is not None else None
                 if array is not None:
                     column.add(array)

@@ -189,7 +189,7 @@ class Recording:
             if token is None:
                 continue
             graph = getattr(tensor, "graph", None) if not hasattr(tensor, "numpy") else None
-            maker: Any = self.builder.maker(token) if graph is None else self.programs.of(graph).makers.get(token)
+            maker: Any = self.builder.known.maker(token) if graph is None else self.programs.of(graph).makers.get(token)
             if maker is not None:
                 maker.boundary = True
                 maker.result = maker.result or outermost

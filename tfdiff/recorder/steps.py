@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.collect import SiteTable, StepRecords, collect
 from tfdiff.recorder.evals import EvalBuilder, EvalRecords
-from tfdiff.recorder.strays import VALUELESS, carries_data, keep_first_rows
+from tfdiff.recorder.known import Known
+from tfdiff.recorder.strays import keep_first_rows
 from tfdiff.recorder.stream import (
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
-    UNKNOWN,
     ApplyEvent,
     Backpropagated,
     EvalBegin,
@@ -69,13 +69,10 @@ class StepBuilder:
         self._variables = variables
         self._sites = SiteTable()
         self._emit = emit
-        self.evals = EvalBuilder(variables, emit_eval)
+        self.known = Known(variables)
+        self.evals = EvalBuilder(variables, self.known, emit_eval)
         self.segment: list[OpEvent] = []
         self._previous: list[OpEvent] = []
-        self._makers: dict[Token, OpEvent] = {}
-        self._aliases: dict[Token, Token] = {}
-        self._dependent: set[Token] = set()
-        self._data: set[Token] = set()
         self._pending: list[Pending] = []
         self._open: Pending | None = None
         self._backpropagated: list[tuple[Token, Token]] = []
@@ -101,8 +98,7 @@ class StepBuilder:
         elif isinstance(event, EvalBegin):
             self._eval_begin(event)
         elif isinstance(event, EvalEnd):
-            event.targets = [self.resolve(token) for token in event.targets]
-            self._look_up()
+            event.targets = [self.known.resolve(token) for token in event.targets]
             self.evals.end(event)
         else:
             for pending in self._pending:
@@ -114,33 +110,6 @@ class StepBuilder:
         wanted = {handle for handle, _ in pending.end.gradients} if pending.end else set()
         return any(handle in wanted for _, handle in event.pairs)
 
-    def alias(self, token: Token, of: Token) -> None:
-        """`token` carries the same value as `of`."""
-        if of not in (token, UNKNOWN):
-            self._aliases[token] = of
-
-    def resolve(self, token: Token) -> Token:
-        """The token that first carried this value."""
-        while token in self._aliases:
-            token = self._aliases[token]
-        return token
-
-    def knows(self, token: Token) -> bool:
-        """Whether an op of the recent past made this tensor, or it is a variable's handle."""
-        token = self.resolve(token)
-        return token in self._makers or self._variables.by_handle(token) is not None
-
-    def maker(self, token: Token) -> OpEvent | None:
-        """The op that made the tensor."""
-        return self._makers.get(self.resolve(token))
-
-    def has_value(self, token: Token) -> bool:
-        """Whether the tensor's value was read (or it belongs to an op that is still known)."""
-        maker = self.maker(token)
-        if maker is None:
-            return False
-        return maker.values[maker.outputs.index(self.resolve(token))] is not None
-
     def occurrence(self, key: Any) -> int:
         """How often `key` has come up since the last gradient call."""
         self._counts[key] += 1
@@ -151,20 +120,8 @@ class StepBuilder:
         self._counts.clear()
 
     def _add_op(self, event: OpEvent) -> None:
-        event.inputs = [self.resolve(token) for token in event.inputs]
-        event.after = {self.resolve(handle): value for handle, value in event.after.items()}
+        dependent = self.known.add(event)
         (self.evals.ops if self.evals.inside else self.segment).append(event)
-        dependent = (
-            event.type not in NEXT_OPS
-            and event.type not in VALUELESS
-            and any(token in self._dependent or self._variables.is_trainable(token) for token in event.inputs)
-        )
-        for token in event.outputs:
-            self._makers[token] = event
-            if dependent:
-                self._dependent.add(token)
-            if carries_data(event, token, self._data):
-                self._data.add(token)
         if not event.taped:
             if dependent:
                 keep_first_rows(event)
@@ -177,7 +134,6 @@ class StepBuilder:
             if self.evals.inside:
                 self.flush_eval()
                 return
-            self._look_up()
             done = {id(op) for op in self.evals.strays(self.segment, self.begun, all_but_last=True)}
             held = [op for op in self.segment if not op.taped]
             enough = sum(_nbytes(value) for op in held for value in op.values) > _HELD_LIMIT
@@ -187,9 +143,6 @@ class StepBuilder:
             self.segment = [op for op in self.segment if id(op) not in done or not op.inputs]
 
     # -- evaluation ------------------------------------------------------------------------------------------------
-
-    def _look_up(self) -> None:
-        self.evals.makers, self.evals.dependent, self.evals.data = self._makers, self._dependent, self._data
 
     def _eval_begin(self, event: EvalBegin) -> None:
         """What ran before the pass is looked through first, so that passes come in order."""
@@ -201,7 +154,6 @@ class StepBuilder:
     def flush_eval(self) -> None:
         """A batch of the open pass is complete."""
         if self.evals.inside:
-            self._look_up()
             self.evals.flush()
             self._forget()
 
@@ -211,7 +163,6 @@ class StepBuilder:
         self.segment = [op for op in self.segment if id(op) not in done or op.type in NEXT_OPS or not op.inputs]
 
     def _stray(self, ops: list[OpEvent]) -> list[OpEvent]:
-        self._look_up()
         return self.evals.strays(ops, self.begun)
 
     def close(self) -> None:
@@ -224,35 +175,35 @@ class StepBuilder:
     def activations(self, targets: Iterable[Token]) -> list[tuple[Token, Any]]:
         """Tensors of this forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
         found = []
-        for event in self._ancestors(targets, self._previous + self.segment):
+        for event in self.known.ancestors(targets, self._previous + self.segment):
             if not (event.boundary and event.taped) or event.type == READ_OP or event.type in RANDOM_OPS:
                 continue
             for token, value in zip(event.outputs, event.values, strict=True):
                 # values of compiled functions are arrays: their gradients come from the function's backward graph
-                if token in self._dependent and hasattr(value, "_id") and _is_float(value):
+                if token in self.known.dependent and hasattr(value, "_id") and _is_float(value):
                     found.append((token, value))
         return found
 
     def gradient_begin(self, event: GradientBegin) -> None:
         """The forward pass of the next step is complete."""
-        event.targets = [self.resolve(token) for token in event.targets]
+        event.targets = [self.known.resolve(token) for token in event.targets]
         if self._continues(event):
             return
-        event.given = [self.resolve(token) for token in event.given]
-        forward = self._ancestors(event.targets + event.given, self._previous + self.segment)
+        event.given = [self.known.resolve(token) for token in event.given]
+        forward = self.known.ancestors(event.targets + event.given, self._previous + self.segment)
         update = self._split(forward)
         same_iteration = self._is_further_pass(event, forward)
         if not same_iteration or any(op.after for op in update):
             self.finish(update)
         states = self._state_assigns(forward)
-        side = self._ancestors([t for op in states for t in op.operands], self.segment)
+        side = self.known.ancestors([t for op in states for t in op.operands], self.segment)
         inside = {id(op) for op in forward}
         taken = {id(op) for op in states} | {id(op) for op in side}
         side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
         if not same_iteration:  # a data set made (and prepared) once goes into every step
             self._stray([op for op in self.segment if id(op) not in inside | taken | self._used])
             self._previous = [
-                op for op in self._previous if id(op) in inside and self._dependent.isdisjoint(op.outputs)
+                op for op in self._previous if id(op) in inside and self.known.dependent.isdisjoint(op.outputs)
             ]
         self._previous += self.segment
         self.segment = []
@@ -264,7 +215,7 @@ class StepBuilder:
         if last is None or last.end is None or last.begin.targets != event.targets:
             return False
         known = {handle for handle, _ in last.end.gradients}
-        if not known.isdisjoint(self.resolve(handle) for handle in event.handles):
+        if not known.isdisjoint(self.known.resolve(handle) for handle in event.handles):
             return False
         last.between += self.segment
         self._previous += self.segment
@@ -279,7 +230,7 @@ class StepBuilder:
         """
         fresh_ops = {id(op) for op in self.segment}
         known = {handle for pending in self._pending if pending.end for handle, _ in pending.end.gradients}
-        apart = bool(event.handles) and known.isdisjoint(self.resolve(handle) for handle in event.handles)
+        apart = bool(event.handles) and known.isdisjoint(self.known.resolve(handle) for handle in event.handles)
         return bool(self._pending) and (apart or not any(id(op) in fresh_ops for op in forward))
 
     def gradient_end(self, event: GradientEnd) -> None:
@@ -287,9 +238,9 @@ class StepBuilder:
         pending = self._open
         if pending is None:
             return
-        event.gradients = [(self.resolve(v), self._resolve_gradient(g)) for v, g in event.gradients]
+        event.gradients = [(self.known.resolve(v), self._resolve_gradient(g)) for v, g in event.gradients]
         known = [*event.activations, *self._backpropagated]
-        event.activations = [(self.resolve(a), self.resolve(g)) for a, g in known]
+        event.activations = [(self.known.resolve(a), self.known.resolve(g)) for a, g in known]
         self._backpropagated = []
         first = pending.end is None
         if pending.end is None:
@@ -310,8 +261,8 @@ class StepBuilder:
 
     def _resolve_gradient(self, gradient: Token | Slices | None) -> Token | Slices | None:
         if isinstance(gradient, Slices):
-            return Slices(self.resolve(gradient.values), self.resolve(gradient.indices))
-        return None if gradient is None else self.resolve(gradient)
+            return Slices(self.known.resolve(gradient.values), self.known.resolve(gradient.indices))
+        return None if gradient is None else self.known.resolve(gradient)
 
     # -- finishing -------------------------------------------------------------------------------------------------
 
@@ -345,7 +296,7 @@ class StepBuilder:
         for pending in pendings:
             pending.after = self._update_ops(pending, pending.between + ops, alone=len(pendings) == 1)
         for pending in pendings:
-            self._emit(collect(pending, self._makers, self._variables, self._sites, self.resolve))
+            self._emit(collect(pending, self.known.makers, self._variables, self._sites, self.known.resolve))
         used = {id(op) for pending in pendings for op in pending.after}
         if after is None:  # what is no update may be the beginning of the next forward pass, before its tape opens
             self._previous += [op for op in self.segment if id(op) in used]
@@ -367,7 +318,7 @@ class StepBuilder:
         for op in self.segment:
             if not op.operands or not any(self._variables.is_state(handle) for handle in op.after):
                 continue
-            feeding = self._ancestors(op.operands, self.segment)
+            feeding = self.known.ancestors(op.operands, self.segment)
             if any(id_ in made for source in feeding for id_ in source.outputs) or any(t in made for t in op.operands):
                 found.append(op)
         return found
@@ -392,41 +343,22 @@ class StepBuilder:
             if from_gradient:
                 for handle in written:
                     self._variables.mark(handle, "slot")
-        wanted = {id(op) for op in self._ancestors([t for op in assigns for t in op.operands], ops)}
+        wanted = {id(op) for op in self.known.ancestors([t for op in assigns for t in op.operands], ops)}
         wanted |= {id(op) for op in assigns}
         return [op for op in ops if id(op) in wanted]
 
     def _of_own_pass(self, op: OpEvent, ops: list[OpEvent]) -> bool:
         """Whether what is assigned comes from a forward pass of its own: an evaluation's counter behind the step."""
-        if not any(t in self._data and t in self._dependent for t in op.operands):
+        if not any(t in self.known.data and t in self.known.dependent for t in op.operands):
             return False
-        feeding = self._ancestors(op.operands, ops)
+        feeding = self.known.ancestors(op.operands, ops)
         known = {token for source in feeding for token in source.outputs}
         reads = any(source.type == READ_OP and self._variables.is_trainable(source.inputs[0]) for source in feeding)
-        used = {token for source in feeding for token in source.inputs if token in self._dependent}
+        used = {token for source in feeding for token in source.inputs if token in self.known.dependent}
         return reads and used <= known
 
-    def _ancestors(self, targets: Iterable[Token], ops: list[OpEvent]) -> list[OpEvent]:
-        """The ops among `ops` that the target tensors were computed from, in order of execution."""
-        allowed = {id(op) for op in ops}
-        seen: set[int] = set()
-        stack = [self.resolve(token) for token in targets]
-        while stack:
-            maker = self._makers.get(self.resolve(stack.pop()))
-            if maker is None or id(maker) not in allowed or id(maker) in seen:
-                continue
-            seen.add(id(maker))
-            stack.extend(maker.inputs)
-        return [op for op in ops if id(op) in seen]
-
     def _forget(self) -> None:
-        """Drop tensors that no later step can refer to, so that memory stays that of about one step."""
-        recent = {id(op) for op in (*self._previous, *self.segment, *self.evals.ops)}
-        self._makers = {token: op for token, op in self._makers.items() if id(op) in recent}
-        self._dependent &= set(self._makers)
-        self._data &= set(self._makers)
-        if len(self._aliases) > 200_000:
-            self._aliases = {t: o for t, o in self._aliases.items() if self.resolve(o) in self._makers}
+        self.known.forget((*self._previous, *self.segment, *self.evals.ops))
         self._untaped = 0
 
 

@@ -212,7 +212,7 @@ class Replay:
         for tensor in op.outputs:
             value = self._ran.values.get(tensor._id)
             token = self.token(tensor._id)
-            if value is not None and not self._recording.builder.has_value(token):
+            if value is not None and not self._recording.builder.known.has_value(token):
                 self._names[tensor._id] = fresh()
                 sink(OpEvent("Result", self._ran.code, [token], [self._names[tensor._id]], [value]))
 
