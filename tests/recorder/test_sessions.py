@@ -298,3 +298,17 @@ with tf.Session() as s:
     assert (first.code, second.code) == (0, 0), second.err
     assert second.out == first.out
     assert tfdiff("diff", "a.h5", "b.h5").code == 0
+
+
+def test_deprecated_calls_have_their_names(tf, tmp_path):
+    """An op is named after the function the script calls, also where TensorFlow warns that it is an old one."""
+    v1 = tf.compat.v1
+    with tfdiff.record(tmp_path / "a.h5", steps=0, quiet=True), tf.Graph().as_default():
+        w = v1.get_variable("w", [3])
+        loss = tf.reduce_sum(v1.nn.dropout(w * 2.0, keep_prob=0.5))
+        train = v1.train.GradientDescentOptimizer(0.1).minimize(loss)
+        with v1.Session() as session:
+            session.run(v1.global_variables_initializer())
+            session.run(train)
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert [o.site.api for o in trace.step(0).observations if o.site.role == "noise"] == ["tf.nn.dropout"]

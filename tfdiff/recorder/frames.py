@@ -25,7 +25,9 @@ _LIBRARIES = tuple(
         if (path := sysconfig.get_paths().get(key))
     }
 )
-_WRAPPERS = frozenset({"error_handler", "op_dispatch_handler", "wrapper", "binary_op_wrapper", "r_binary_op_wrapper"})
+_WRAPPERS = frozenset(
+    {"error_handler", "op_dispatch_handler", "new_func", "wrapper", "binary_op_wrapper", "r_binary_op_wrapper"}
+)
 
 
 class Call(NamedTuple):
