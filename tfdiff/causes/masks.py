@@ -108,7 +108,8 @@ def _masks(scene: Scene, cut: Cut, kind: str) -> list[Floats]:
             if seen.site.role == "input" and "int" in seen.dtype:
                 values = (values != 0).astype(np.float64)  # ids: 0 stands for padding
             shaped = _broadcast(values, x, kind)
-            if shaped is not None and not any(np.array_equal(shaped, other) for other in found):
+            # one-hot labels are no mask of themselves: their means are numbers that are met with anywhere
+            if shaped is not None and not any(np.array_equal(shaped, other) for other in (x, *found)):
                 found.append(shaped)
     return found[:MAX_MASKS]
 
