@@ -58,7 +58,9 @@ def shared_text(result: Result) -> str:
     """`shared: weights 8/8, batches, no noise`."""
     if not result.shared:
         return "nothing shared"
-    return "shared: " + ", ".join(_part(plain(what), how) for what, how in result.shared.items())
+    return "shared: " + ", ".join(
+        _part(plain(what), how) for what, how in result.shared.items() if not isinstance(how, str)
+    )
 
 
 def _part(what: str, how: object) -> str:
