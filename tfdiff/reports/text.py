@@ -58,6 +58,15 @@ def _compared(result: Result) -> str:
     return f"{steps} and {count(evaluations, 'evaluation')}" if evaluations else steps
 
 
+def _evaluated(result: Result) -> str:
+    """`, 1 evaluation (a recorded 1, b 2)`; nothing where nothing trains, since the passes are the steps then."""
+    if result.forward_only:
+        return ""
+    passes = [result.evaluations.get(side, 0) for side in "ab"]
+    of = f" (a recorded {passes[0]:,}, b {passes[1]:,})" if any(passes) else ""
+    return f", {count(result.evaluations.get('compared', 0), 'evaluation')}{of}"
+
+
 def _step(result: Result) -> str:
     """What a step is called: where nothing trains it is a forward pass."""
     return "forward pass" if result.forward_only else "training step"
@@ -78,13 +87,11 @@ def _basis(result: Result) -> list[str]:
     if result.shared:
         shared = sharing(weights, result.shared)
     recorded = f"a recorded {result.a_steps:,}, b {result.b_steps:,}"
-    evaluations, passes = result.evaluations.get("compared", 0), [result.evaluations.get(side, 0) for side in "ab"]
-    of = f" (a recorded {passes[0]:,}, b {passes[1]:,})" if any(passes) else ""
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
         f"  shared    {shared}",
-        f"  compared  {count(result.compared, _step(result))} ({recorded}), {count(evaluations, 'evaluation')}{of}",
+        f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
