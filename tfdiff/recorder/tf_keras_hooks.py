@@ -89,6 +89,7 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
 
     recording = parts.recording
     waiting: dict[int, Callable[[], None]] = {}
+    built: dict[int, Any] = {}
 
     def make_apply(original: Callable[..., Any]) -> Callable[..., Any]:
         def apply_gradients(self: Any, grads_and_vars: Any, *args: Any, **kwargs: Any) -> Any:
@@ -97,8 +98,13 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
             in_graph, graph = _graph()
             pairs = list(grads_and_vars)
             if in_graph and graph is None:
-                with parts.building.applying(self, pairs), recording.context.inside("optimizer", self):
-                    return original(self, pairs, *args, **kwargs)
+                with (
+                    parts.building.applying(self, pairs, lambda: _rate(built.pop(id(self), {}))),
+                    recording.context.inside("optimizer", self),
+                ):
+                    result = original(self, pairs, *args, **kwargs)
+                parts.passes.optimizer_variables(self)
+                return result
             with recording.context.inside("optimizer", self):
                 tell = partial(parts.passes.apply, self, [g for g, _ in pairs], [v for _, v in pairs], graph)
                 if isinstance(self, OptimizerV2):
@@ -118,7 +124,8 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
         # a legacy optimizer has made the variables of its settings by now: before, a number would stand for the rate
         def _prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
             waiting.pop(id(self), _nothing)()
-            return original(self, *args, **kwargs)
+            built[id(self)] = state = original(self, *args, **kwargs)
+            return state
 
         return _prepare
 
@@ -127,6 +134,11 @@ def _hook_optimizers(parts: Parts, patches: Patches) -> None:
     patches.wrap(Optimizer, "apply_gradients", make_apply)
     patches.wrap(OptimizerV2, "apply_gradients", make_apply)
     patches.wrap(OptimizerV2, "_prepare", make_prepare)
+
+
+def _rate(state: Any) -> Any:
+    """The tensor of the rate, decayed or scheduled, among what a legacy optimizer has prepared for its update."""
+    return next((values["lr_t"] for values in (state or {}).values() if "lr_t" in values), None)
 
 
 def _nothing() -> None:

@@ -17,7 +17,7 @@ from tfdiff.recorder.stream import CONTROL_OPS, SKIPPED_OPS, Code, Slices, Token
 from tfdiff.recorder.tensors import gradient_tokens, handle_token, static_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tfdiff.recorder.recording import Recording
 
@@ -192,15 +192,20 @@ class Building:
         return handle
 
     @contextlib.contextmanager
-    def applying(self, optimizer: Any, grads_and_vars: Sequence[tuple[Any, Any]]) -> Iterator[None]:
-        """Around a call that builds an optimizer's update into the default graph."""
+    def applying(
+        self, optimizer: Any, grads_and_vars: Sequence[tuple[Any, Any]], rate: Callable[[], Any] = lambda: None
+    ) -> Iterator[None]:
+        """Around a call that builds an optimizer's update into the default graph.
+
+        `rate` gives the tensor of the rate as the call has built it, where that is known.
+        """
         from tensorflow.python.framework import ops
 
         notes = self.of(ops.get_default_graph())
         call = self._apply(optimizer, grads_and_vars, notes)
         yield
         if call is not None:
-            self._applied(call, optimizer, notes)
+            self._applied(call, optimizer, notes, rate())
 
     @safe
     def _apply(self, optimizer: Any, grads_and_vars: Sequence[tuple[Any, Any]], notes: Notes) -> ApplyCall:
@@ -211,9 +216,11 @@ class Building:
         )
 
     @safe
-    def _applied(self, call: ApplyCall, optimizer: Any, notes: Notes) -> None:
+    def _applied(self, call: ApplyCall, optimizer: Any, notes: Notes, rate: Any) -> None:
         call.end = notes.count()
-        call.rate, call.iterations = (getattr(v, "_graph_element", v) for v in optimizers.declared(optimizer))
+        declared, iterations = optimizers.declared(optimizer)
+        settings = (declared if rate is None else rate, iterations)
+        call.rate, call.iterations = (getattr(value, "_graph_element", value) for value in settings)
         notes.applies.append(call)
 
 
