@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 SWITCHES = frozenset({"Switch", "RefSwitch"})
 MERGES = frozenset({"Merge", "RefMerge"})
-LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "LoopCond"})
+ENTRIES = frozenset({"Enter", "RefEnter"})
+EXITS = frozenset({"Exit", "RefExit"})
+LOOP_OPS = frozenset({*ENTRIES, *EXITS, "NextIteration", "RefNextIteration", "LoopCond"})
 _BACK_EDGES = ("NextIteration", "RefNextIteration")
 _HARMLESS = frozenset({"VarHandleOp", "VariableV2", "ReadVariableOp", "VarIsInitializedOp", "IsVariableInitialized"})
 """Ops that TensorFlow calls stateful and that change nothing when they run once more."""
@@ -155,7 +157,7 @@ def stands_for_variable(tensor: Any) -> bool:
 
 def _in_loop(op: Any) -> bool:
     context = op._get_control_flow_context()
-    if context is not None and op.type in ("Exit", "RefExit"):
+    if context is not None and op.type in EXITS:
         context = context.outer_context
     while context is not None:
         if context.IsWhileContext():

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.selections import SELECTIONS
-from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
+from tfdiff.recorder.session.closure import ENTRIES, EXITS, MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     LEAF,
@@ -157,9 +157,18 @@ class Replay:
             self._update(op, item, sink)
         else:
             inputs = [self._input(t, sink) for t in op.inputs]
+            if op.type in EXITS:
+                inputs += self._entering(op)
             if op.type == "ResourceGather":
                 inputs[0] = self._read(variable_of(op.inputs[0]), item.code, sink)
             self._emit(op.type, item, inputs, op, sink)
+
+    def _entering(self, leaving: Any) -> list[Token]:
+        """All that enters the loop: what leaves it comes from there, by steps that a session does not show."""
+        loop = leaving._get_control_flow_context()
+        entering = [op for op in self._ran.execution.ops if op.type in ENTRIES and op.name in self._ran.execution.looping]
+        tokens = [op.outputs[0]._id for op in entering if op._get_control_flow_context() is loop]
+        return [self._names[token] for token in tokens if token in self._names]
 
     def _emit(self, kind: str, item: GraphOp, inputs: list[Token], op: Any, sink: Callable[[Event], None]) -> None:
         fed = self._ran.execution.fed
