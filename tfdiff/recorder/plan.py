@@ -131,9 +131,16 @@ def feed_key(observation: Observation) -> FeedKey:
 
 
 def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
-    planned.plan.inputs = {k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)}
+    carried = _carried(reference)
+    planned.plan.inputs = {
+        k: [o.index for o in batch_of(reference.step(k), fed=False) if feed_key(o) not in carried]
+        for k in range(reference.steps)
+    }
+    carried = _carried(scout)
     a_steps = [_parts(reference.step(k), indices) for k, indices in planned.plan.inputs.items() if indices]
-    b_steps = [_by_key(scout.step(k)) for k in range(scout.steps)]
+    b_steps = [
+        {key: value for key, value in _by_key(scout.step(k)).items() if key not in carried} for k in range(scout.steps)
+    ]
     keys = _varying(b_steps, change=_change(a_steps))
     b_parts = [[step[key] for key in keys] for step in b_steps if step and all(key in step for key in keys)]
     a_parts = [parts for parts in a_steps if len(parts) == len(a_steps[0])]
@@ -155,6 +162,12 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
         return
     planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
     planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
+
+
+def _carried(trace: Trace) -> set[FeedKey]:
+    """Places that are fed what the step before gave back: the first step's zeros there are no batch either."""
+    seen = (o for k in range(trace.steps) for o in trace.step(k).observations)
+    return {feed_key(o) for o in seen if "carried" in o.site.attrs}
 
 
 def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> list[FeedKey]:

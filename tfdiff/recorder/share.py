@@ -203,6 +203,13 @@ class Share:
             return {"batches": False}
         return {"batches": bool(self._equal) and all(self._equal)}
 
+    def unequal(self) -> str | None:
+        """What is to be said of batches that should have been the reference's and were not."""
+        wrong = [step for step, equal in enumerate(self._equal) if not equal]
+        if self._plan is None or not self._plan.feeds or not wrong:
+            return None
+        return f"{len(wrong)} of the {len(self._equal)} steps with a batch take it from a place of their own"
+
     def wants_feed(self, op_type: str, called: str | None) -> bool:
         """Whether a batch that this op hands out on this line has a rule."""
         return self._plan is not None and any(key[0] == op_type and key[1] == called for key in self._plan.feeds)

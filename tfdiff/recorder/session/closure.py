@@ -124,6 +124,17 @@ def is_pure(tensor: Any, fed: frozenset[Token]) -> bool:
     return tensor._id in fed or not any(acts(op) for op in ancestors([tensor.op], fed))
 
 
+def depends_on_variables(tensor: Any) -> bool:
+    """Whether a variable's value goes into the tensor."""
+    return any(op.type in ("VarHandleOp", "VariableV2") for op in ancestors([tensor.op], frozenset()))
+
+
+def is_fixed(op: Any) -> bool:
+    """Whether all inputs but the first are constants of the graph."""
+    made = ancestors([t.op for t in list(op.inputs)[1:]], frozenset())
+    return all(other.type in ("Const", "Pack", "Identity") for other in made)
+
+
 def acts(op: Any) -> bool:
     """Whether running the op once more changes something: it draws, takes a batch, writes a variable or the like."""
     if is_update(op.type) or is_ref_update(op) or op.type in RANDOM_OPS or op.type in NEXT_OPS:

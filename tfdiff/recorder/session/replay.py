@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.selections import SELECTIONS
-from tfdiff.recorder.session.closure import ENTRIES, EXITS, MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
+from tfdiff.recorder.session.closure import ENTRIES, EXITS, MERGES, SWITCHES, is_fixed, is_ref_update, stands_for_variable, variable_of
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     LEAF,
@@ -184,7 +184,9 @@ class Replay:
             attrs |= {"feed": self._ran.numbers[op.name], "taped": trains}
         if op.name in self._ran.draws:
             attrs |= {"draw": self._ran.draws[op.name], "taped": False}
-        sink(OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own))
+        event = OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own)
+        event.fixed = kind in SELECTIONS and is_fixed(op)
+        sink(event)
 
     def _input(self, tensor: Any, sink: Callable[[Event], None]) -> Token:
         """The token of an input; a variable of the old kind is read by the op that takes it."""

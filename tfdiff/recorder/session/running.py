@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.session.closure import is_pure
+from tfdiff.recorder.session.closure import depends_on_variables, is_pure
 from tfdiff.recorder.session.feeding import Feeding
 from tfdiff.recorder.session.planning import Planner, RunPlan, interesting
 from tfdiff.recorder.session.replay import Ran, Replay
@@ -71,6 +71,9 @@ class Sessions:
         finally:
             self.recording.training_call = False
         self.record(graph, raw, prepared, results[len(asked) :])
+        if prepared.plan.kind == "train":
+            made = [value for t, value in zip(asked, results, strict=False) if depends_on_variables(t)]
+            self._feeding.handed_out(made)
         found = {t._id: value for t, value in zip(asked, results, strict=False)} | given
         return [found[t._id] for t in fetches]
 
