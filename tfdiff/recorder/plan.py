@@ -158,7 +158,7 @@ def _kinds(b_steps: dict[int, dict[FeedKey, Array]]) -> list[list[int]]:
         keys = frozenset(step)
         first = next(iter(kinds), keys)
         if keys:
-            kinds.setdefault(first if keys >= first else keys, []).append(k)
+            kinds.setdefault(min(first, keys), []).append(k)
     return list(kinds.values())
 
 
@@ -244,7 +244,9 @@ def _parts(block: Block, indices: list[int]) -> list[Array]:
 
 
 def _by_key(block: Block, carried: set[FeedKey]) -> dict[FeedKey, Array]:
-    return {feed_key(o.site): block.array(o.index) for o in batch_of(block, fed=True) if feed_key(o.site) not in carried}
+    return {
+        feed_key(o.site): block.array(o.index) for o in batch_of(block, fed=True) if feed_key(o.site) not in carried
+    }
 
 
 def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:

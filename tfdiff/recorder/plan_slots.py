@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tfdiff.recorder.plan import Planned
     from tfdiff.trace.reader import Trace
 
+    Array = np.ndarray[Any, Any]
+
 _COUNTERS = ("iteration", "iterations", "iter")
 """How optimizers name what they count steps in; in a compiled step nothing else of it is seen."""
 
@@ -60,12 +62,12 @@ def _remembered(trace: Trace) -> bool:
 
     That is zero, or what the optimizer was given for it (0.1 of Adagrad), which is a setting and may be a fault.
     """
-    starts = [start for index in _slots(trace) if (start := trace.value_after(index, -1)) is not None]
-    return any(bool(np.any(start != start.flat[0])) if start.size > 1 else _made(trace) for start in starts if start.any())
+    starts = [trace.value_after(index, -1) for index in _slots(trace)]
+    return any(_moved(start, trace) for start in starts if start is not None and start.any())
 
 
-def _made(trace: Trace) -> bool:
-    return bool(_iterations(trace))
+def _moved(start: Array, trace: Trace) -> bool:
+    return bool(np.any(start != start.flat[0])) if start.size > 1 else bool(_iterations(trace))
 
 
 def _plan_counter(planned: Planned, reference: Trace, scout: Trace) -> None:

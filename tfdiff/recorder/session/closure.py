@@ -6,6 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, is_update
 from tfdiff.recorder.tensors import is_handle
 
@@ -130,9 +131,9 @@ def depends_on_variables(tensor: Any) -> bool:
 
 
 def is_fixed(op: Any) -> bool:
-    """Whether all inputs but the first are constants of the graph."""
-    made = ancestors([t.op for t in list(op.inputs)[1:]], frozenset())
-    return all(other.type in ("Const", "Pack", "Identity") for other in made)
+    """Whether the op cuts at places that are constants of the graph."""
+    made = ancestors([t.op for t in list(op.inputs)[1:]], frozenset()) if op.type in SELECTIONS else []
+    return bool(made) and all(other.type in ("Const", "Pack", "Identity") for other in made)
 
 
 def acts(op: Any) -> bool:

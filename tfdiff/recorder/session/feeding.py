@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.pairing.noise import convert_draw, draw_target
-from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.session.closure import is_fixed
 from tfdiff.recorder.session.replay import SOURCES, Feed
 from tfdiff.recorder.share import OUTSIDE
@@ -89,7 +88,7 @@ class Feeding:
 
     def _numbers(self, plan: RunPlan) -> dict[str, int]:
         """Number of each op that hands out a batch: within a step, or of a place that feeds evaluations in all."""
-        sources = [op for op in plan.execution.ops if op.type in SOURCES and not (op.type in SELECTIONS and is_fixed(op))]
+        sources = [op for op in plan.execution.ops if op.type in SOURCES and not is_fixed(op)]
         if plan.kind == "train":
             return {op.name: number for number, op in enumerate(sources)}
         count = self.recording.builder.occurrence

@@ -10,7 +10,16 @@ import numpy as np
 
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.selections import SELECTIONS
-from tfdiff.recorder.session.closure import ENTRIES, EXITS, MERGES, SWITCHES, is_fixed, is_ref_update, stands_for_variable, variable_of
+from tfdiff.recorder.session.closure import (
+    ENTRIES,
+    EXITS,
+    MERGES,
+    SWITCHES,
+    is_fixed,
+    is_ref_update,
+    stands_for_variable,
+    variable_of,
+)
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     LEAF,
@@ -166,7 +175,9 @@ class Replay:
     def _entering(self, leaving: Any) -> list[Token]:
         """All that enters the loop: what leaves it comes from there, by steps that a session does not show."""
         loop = leaving._get_control_flow_context()
-        entering = [op for op in self._ran.execution.ops if op.type in ENTRIES and op.name in self._ran.execution.looping]
+        entering = [
+            op for op in self._ran.execution.ops if op.type in ENTRIES and op.name in self._ran.execution.looping
+        ]
         tokens = [op.outputs[0]._id for op in entering if op._get_control_flow_context() is loop]
         return [self._names[token] for token in tokens if token in self._names]
 
@@ -185,7 +196,7 @@ class Replay:
         if op.name in self._ran.draws:
             attrs |= {"draw": self._ran.draws[op.name], "taped": False}
         event = OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own)
-        event.fixed = kind in SELECTIONS and is_fixed(op)
+        event.fixed = is_fixed(op)
         sink(event)
 
     def _input(self, tensor: Any, sink: Callable[[Event], None]) -> Token:

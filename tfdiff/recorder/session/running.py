@@ -172,9 +172,7 @@ class Sessions:
         )
         return Prepared(plan, done, extra, fed.feeds, list(fetches))
 
-    def _known_before(
-        self, plan: RunPlan, raw: RawRun, feeds: Any
-    ) -> tuple[dict[Token, Any], set[Token]]:
+    def _known_before(self, plan: RunPlan, raw: RawRun, feeds: Any) -> tuple[dict[Token, Any], set[Token]]:
         """Conditions and settings that can be asked for before the run, and the tensors that it leaves dead.
 
         A condition inside another one's branch has a value only where that branch is taken: one level after the other.
