@@ -228,19 +228,19 @@ def _by_shape(a_parts: Sequence[Array], b: Array) -> list[PartRule]:
 
 
 def _nearest(rules: Sequence[PartRule], a_parts: Sequence[Array], b: Array) -> list[PartRule]:
-    """Of several candidates those that agree best in kind of dtype and range of values."""
+    """Of several candidates those that agree best in kind of dtype, range of values and shape."""
 
-    def likeness(rule: PartRule) -> tuple[bool, bool]:
+    def likeness(rule: PartRule) -> tuple[bool, bool, bool]:
         a = a_parts[rule.sources[0]]
-        same_kind = a.dtype.kind == b.dtype.kind
+        same_kind, same_shape = a.dtype.kind == b.dtype.kind, _tail(a) == _tail(b)
         if rule.kind != "copy" or _text(a) or not a.size or not b.size:
-            return same_kind, False
+            return same_kind, False, same_shape
         low, high = float(a.min()), float(a.max())
         overlap = min(high, float(b.max())) - max(low, float(b.min()))
         widest = max(high, float(b.max())) - min(low, float(b.min()))
-        return same_kind, widest == 0 or overlap / widest > 0.5
+        return same_kind, widest == 0 or overlap / widest > 0.5, same_shape
 
-    best = max(map(likeness, rules), default=(False, False))
+    best = max(map(likeness, rules), default=None)
     return [rule for rule in rules if likeness(rule) == best]
 
 

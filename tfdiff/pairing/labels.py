@@ -82,8 +82,8 @@ def reshaped(labels: Labels, shape: Shape, target: Shape) -> Labels | None:
 def spread(labels: Labels, shape: Shape, axis: int = -1) -> Labels | None:
     """The labels of an operand that is broadcast to `shape`, its last axis standing at `axis`."""
     if axis not in (-1, len(shape) - 1):
-        return labels.reshape(labels.size, *(1,) * (len(shape) - 1 - axis)) if labels.ndim == 1 else None
-    return labels.reshape(*(1,) * (len(shape) - labels.ndim), *labels.shape) if labels.ndim <= len(shape) else None
+        return labels.reshape((labels.size, *(1,) * (len(shape) - 1 - axis))) if labels.ndim == 1 else None
+    return labels.reshape((1,) * (len(shape) - labels.ndim) + labels.shape) if labels.ndim <= len(shape) else None
 
 
 def _cut(labels: Labels, axis: int, start: int, stop: int) -> Labels:

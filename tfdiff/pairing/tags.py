@@ -78,8 +78,13 @@ class Tags:
         """By variable: where its columns are joined to those of others."""
         self._known_cuts: set[Any] = set()
         self._behind_known: dict[Any, Labels | None] = {}
+        self.varies: list[bool] = []
+        """Whether the batch goes into it: rows that it picks are those of one batch, not places of a layout."""
         self.tensors: list[Tagged] = []
         for position in range(len(flow.sites)):
+            sources = [source for source in flow.inputs[position] if 0 <= source < position]
+            batch = flow.sites[position].role in ("input", "own input", "noise")
+            self.varies.append(batch or any(self.varies[source] for source in sources))
             self.tensors.append(self._tagged(position) if flow.live[position] else Tagged())
 
     def elements(self, variable: int) -> Labels:
@@ -125,7 +130,7 @@ class Tags:
             given = Operands(
                 labels,
                 shapes,
-                lambda n: None if known[n] is None else self.constant(known[n] or 0),
+                lambda n: None if known[n] is None or self.varies[known[n] or 0] else self.constant(known[n] or 0),
                 site.output,
                 site.attrs,
                 self.shapes[position],

@@ -287,7 +287,7 @@ def _role(event: OpEvent, array: Array, role: Role, phase: Phase) -> Role:
         return role
     if event.type in NEXT_OPS:
         return "input"
-    if event.type == LEAF:
+    if event.type == LEAF and "carried" not in event.attrs:  # what the step before gave back is no batch
         return "input" if array.ndim and (array.size > _CONSTANT or "feed" in event.attrs) else "constant"
     return role
 

@@ -199,6 +199,9 @@ class _Session:
             self._patches.undo()
             if self._planned is not None:
                 recording.output.update(shared={**self._planned.shared, **recording.share.verdict()})
+                unequal = recording.share.unequal()
+                if unequal is not None and all(n["what"] != "batches" for n in recording.output.header.not_shared):
+                    recording.output.not_shared("batches", unequal)
             recording.output.close(recording.variables, recording.rows, complete=complete, why=why, exit_code=exit_code)
 
     def no_steps(self) -> NoStepsError:

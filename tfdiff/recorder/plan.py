@@ -21,13 +21,14 @@ from tfdiff.pairing.rows import find_rows, row_signatures
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
 from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.selections import SELECTIONS
-from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted
+from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted, feed_key
 from tfdiff.recorder.stream import LEAF
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tfdiff.model import Observation
+    from tfdiff.pairing.batches import PartRule
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.reader import Block, Trace
 
@@ -123,23 +124,66 @@ def batch_of(block: Block, *, fed: bool) -> list[Observation]:
     return [o for o in inputs if o.shape[0] == most]
 
 
-def feed_key(observation: Observation) -> FeedKey:
-    """What tells an input of a step from the others, also in another run of the same script."""
-    site = observation.site
-    made = site.attrs.get("made", site.called)  # an array becomes a tensor on one line and may be used on another
-    return (site.op, made, site.attrs.get("feed", 0), site.attrs.get("taped", False), site.output)
-
-
 def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
-    planned.plan.inputs = {k: [o.index for o in batch_of(reference.step(k), fed=False)] for k in range(reference.steps)}
-    a_steps = [_parts(reference.step(k), indices) for k, indices in planned.plan.inputs.items() if indices]
-    b_steps = [_by_key(scout.step(k)) for k in range(scout.steps)]
-    keys = _varying(b_steps, change=_change(a_steps))
-    b_parts = [[step[key] for key in keys] for step in b_steps if step and all(key in step for key in keys)]
-    a_parts = [parts for parts in a_steps if len(parts) == len(a_steps[0])]
-    if not keys or not b_parts or not a_parts:
-        planned.not_shared.append(("batches", "the tensors that make up a batch were not found on both sides"))
+    plan = planned.plan
+    carried = _carried(reference)
+    plan.inputs = {
+        k: [o.index for o in batch_of(reference.step(k), fed=False) if feed_key(o.site) not in carried]
+        for k in range(reference.steps)
+    }
+    plan.carried = _carried(scout)
+    a_steps = {k: _parts(reference.step(k), indices) for k, indices in plan.inputs.items() if indices}
+    b_steps = {k: _by_key(scout.step(k), plan.carried) for k in range(scout.steps)}
+    first, *others = _kinds(b_steps) or [[]]
+    found = _rules_of(first, a_steps, b_steps, whole=True)
+    if isinstance(found, str):
+        planned.not_shared.append(("batches", found))
         return
+    plan.feeds = found
+    for steps in others:  # a generator's steps, between those of its discriminator
+        more = _rules_of(steps, a_steps, b_steps)
+        if isinstance(more, str):
+            continue  # `Share.unequal` says of how many steps the batches were not the reference's
+        plan.feeds = more | plan.feeds
+        plan.feeds_at |= dict.fromkeys(steps, more)
+    plan.feeds_at |= dict.fromkeys(first, found) if plan.feeds_at else {}
+    a_parts, b_parts = _alike(first, a_steps, b_steps, list(found))
+    planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
+
+
+def _kinds(b_steps: dict[int, dict[FeedKey, Array]]) -> list[list[int]]:
+    """The steps by the places their batch is fed at; those with more of them than the first ones count to these."""
+    kinds: dict[frozenset[FeedKey], list[int]] = {}
+    for k, step in b_steps.items():
+        keys = frozenset(step)
+        first = next(iter(kinds), keys)
+        if keys:
+            kinds.setdefault(min(first, keys), []).append(k)
+    return list(kinds.values())
+
+
+def _alike(
+    steps: list[int],
+    a_steps: dict[int, list[Array]],
+    b_steps: dict[int, dict[FeedKey, Array]],
+    keys: list[FeedKey],
+    *,
+    whole: bool = False,
+) -> tuple[list[list[Array]], list[list[Array]]]:
+    """The parts of these steps' batches on both sides, where they have as many as the first one."""
+    a_known = [parts for k, parts in a_steps.items() if whole or k in steps]
+    a_parts = [parts for parts in a_known if len(parts) == len(a_known[0])]
+    return a_parts, [[b_steps[k][key] for key in keys] for k in steps if all(key in b_steps[k] for key in keys)]
+
+
+def _rules_of(
+    steps: list[int], a_steps: dict[int, list[Array]], b_steps: dict[int, dict[FeedKey, Array]], *, whole: bool = False
+) -> dict[FeedKey, PartRule] | str:
+    """How the batches of these steps are built, or why that is not known."""
+    keys = _varying([b_steps[k] for k in steps], change=_change(list(a_steps.values())))
+    a_parts, b_parts = _alike(steps, a_steps, b_steps, keys, whole=whole)
+    if not keys or not b_parts or not a_parts:
+        return "the tensors that make up a batch were not found on both sides"
     first = _first_alike(b_parts)
     chosen = sorted(set(first))
     found = _rules(a_parts, [[parts[i] for i in chosen] for parts in b_parts])
@@ -151,10 +195,14 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
         missing = ", ".join(
             f"{k[1]} output {k[-1]}" for k, r in zip(keys, rules or [None] * len(keys), strict=True) if r is None
         )
-        planned.not_shared.append(("batches", f"cannot tell which part of the reference's batch this is: {missing}"))
-        return
-    planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
-    planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
+        return f"cannot tell which part of the reference's batch this is: {missing}"
+    return {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
+
+
+def _carried(trace: Trace) -> set[FeedKey]:
+    """Places that are fed what the step before gave back: the first step's zeros there are no batch either."""
+    seen = (o for k in range(trace.steps) for o in trace.step(k).observations)
+    return {feed_key(o.site) for o in seen if "carried" in o.site.attrs}
 
 
 def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> list[FeedKey]:
@@ -195,8 +243,10 @@ def _parts(block: Block, indices: list[int]) -> list[Array]:
     return [block.array(index) for index in indices]
 
 
-def _by_key(block: Block) -> dict[FeedKey, Array]:
-    return {feed_key(o): block.array(o.index) for o in batch_of(block, fed=True)}
+def _by_key(block: Block, carried: set[FeedKey]) -> dict[FeedKey, Array]:
+    return {
+        feed_key(o.site): block.array(o.index) for o in batch_of(block, fed=True) if feed_key(o.site) not in carried
+    }
 
 
 def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
@@ -250,7 +300,7 @@ def _plan_passes(plan: Plan, scout: Trace) -> None:
         block = scout.step(k)
         numbers = dict(zip(block.info.feeds[::2], block.info.feeds[1::2], strict=False))
         for seen in block.observations:
-            key = feed_key(seen) if seen.site.role == "input" else ()
+            key = feed_key(seen.site) if seen.site.role == "input" else ()
             rule = plan.feeds.get(key)
             if rule is not None and seen.index in numbers:
                 op, made, _, taped, output = key

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tfdiff.recorder.plan import Planned
     from tfdiff.trace.reader import Trace
 
+    Array = np.ndarray[Any, Any]
+
 _COUNTERS = ("iteration", "iterations", "iter")
 """How optimizers name what they count steps in; in a compiled step nothing else of it is seen."""
 
@@ -23,7 +25,7 @@ _COUNTERS = ("iteration", "iterations", "iter")
 def plan_slots(planned: Planned, reference: Trace, scout: Trace, pairs: Sequence[VariablePair]) -> None:
     """Plan the slots where one of the runs starts with memory: restored, or recorded in the middle of its training.
 
-    Slots that start from zero on both sides need nothing.
+    Slots that start as they are made on both sides need nothing.
     """
     remembered = {side: _remembered(trace) for side, trace in (("a", reference), ("b", scout))}
     if not remembered["a"] and not remembered["b"]:
@@ -56,9 +58,16 @@ def _slots(trace: Trace) -> list[int]:
 
 
 def _remembered(trace: Trace) -> bool:
-    """Whether a slot does not start from zero."""
+    """Whether a slot does not start as it is made, with the same number everywhere.
+
+    That is zero, or what the optimizer was given for it (0.1 of Adagrad), which is a setting and may be a fault.
+    """
     starts = [trace.value_after(index, -1) for index in _slots(trace)]
-    return any(start is not None and bool(np.any(start)) for start in starts)
+    return any(_moved(start, trace) for start in starts if start is not None and start.any())
+
+
+def _moved(start: Array, trace: Trace) -> bool:
+    return bool(np.any(start != start.flat[0])) if start.size > 1 else bool(_iterations(trace))
 
 
 def _plan_counter(planned: Planned, reference: Trace, scout: Trace) -> None:

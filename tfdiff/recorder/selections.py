@@ -52,7 +52,7 @@ def _used_otherwise(
 
 def _chain(event: OpEvent, makers: Mapping[Token, OpEvent]) -> list[OpEvent]:
     """From what is cut back to the data no op made; empty where the op does something else."""
-    if event.type not in SELECTIONS:
+    if event.type not in SELECTIONS or event.fixed:  # a fixed part of each batch: the share of one device
         return []
     chain: list[OpEvent] = []
     source = makers.get(event.inputs[0]) if event.inputs else None

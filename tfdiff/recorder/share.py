@@ -72,6 +72,10 @@ class Plan:
     weights: dict[int, Wanted] = field(default_factory=dict)
     """Initial value per variable index of this run."""
     feeds: dict[FeedKey, PartRule] = field(default_factory=dict)
+    feeds_at: dict[int, dict[FeedKey, PartRule]] = field(default_factory=dict)
+    """Per step, where steps of several kinds take turns; else `feeds` holds for all."""
+    carried: set[FeedKey] = field(default_factory=set)
+    """Places that are fed what the step before gave back."""
     inputs: dict[int, list[int]] = field(default_factory=dict)
     """Per step the observations of the reference that are its batch, in the order the rules count them."""
     forward_only: bool = False
@@ -91,11 +95,17 @@ class Plan:
         block = self.reference.step(step)
         parts = [block.array(index) for index in self.inputs[step]]
         built: list[Array] = []
-        for rule in self.feeds.values():
+        for rule in self.feeds_at.get(step, self.feeds).values():
             part = apply_rule(rule, parts, np.float64)
             if not any(np.array_equal(part, other) for other in built):
                 built.append(part)
         return built or parts
+
+
+def feed_key(site: Site) -> FeedKey:
+    """What tells an input of a step from the others, also in another run of the same script."""
+    made = site.attrs.get("made", site.called)  # an array becomes a tensor on one line and may be used on another
+    return (site.op, made, site.attrs.get("feed", 0), site.attrs.get("taped", False), site.output)
 
 
 class Share:
@@ -193,6 +203,8 @@ class Share:
             value = record.value
             if record.site.role != "input" or not value.ndim or len(value) != len(wanted):
                 continue
+            if feed_key(record.site) in plan.carried:
+                continue
             if not any(np.array_equal(value, other) for other in used):  # some scripts hand an array over twice
                 used.append(value)
         self._equal.append(bool(used) and np.array_equal(np.sort(row_signatures(used)), np.sort(wanted)))
@@ -202,6 +214,13 @@ class Share:
         if self._plan is None or not self._plan.inputs:
             return {"batches": False}
         return {"batches": bool(self._equal) and all(self._equal)}
+
+    def unequal(self) -> str | None:
+        """What is to be said of batches that should have been the reference's and were not."""
+        wrong = [step for step, equal in enumerate(self._equal) if not equal]
+        if self._plan is None or not self._plan.feeds or not wrong:
+            return None
+        return f"{len(wrong)} of the {len(self._equal)} steps with a batch take it from a place of their own"
 
     def wants_feed(self, op_type: str, called: str | None) -> bool:
         """Whether a batch that this op hands out on this line has a rule."""
@@ -220,7 +239,7 @@ class Share:
 
         `fixed`: the program relies on the number of rows, another one would break it.
         """
-        rule = self._plan.feeds.get(key) if self._plan is not None else None
+        rule = self._plan.feeds_at.get(step, self._plan.feeds).get(key) if self._plan is not None else None
         if self._plan is not None and self._plan.forward_only:
             upcoming = self._plan.passes.get(key, [])[self._fed[key] :]
             self._fed[key] += 1

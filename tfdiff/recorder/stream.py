@@ -52,6 +52,8 @@ class OpEvent:
     after: dict[Token, Any] = field(default_factory=dict)
     """For an update: the handle of each variable it writes (a fused one writes slots too) and that variable's value
     right after, None where it was not read. Empty for every other op."""
+    fixed: bool = False
+    """Whether it cuts at places that stand in a session's graph: the same ones in every run."""
     result: bool = False
     """Whether this is what an outermost layer (a model) returned."""
     full: dict[Token, tuple[int, ...]] = field(default_factory=dict)

@@ -6,6 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.stream import NEXT_OPS, RANDOM_OPS, is_update
 from tfdiff.recorder.tensors import is_handle
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 SWITCHES = frozenset({"Switch", "RefSwitch"})
 MERGES = frozenset({"Merge", "RefMerge"})
-LOOP_OPS = frozenset({"Enter", "RefEnter", "Exit", "RefExit", "NextIteration", "RefNextIteration", "LoopCond"})
+ENTRIES = frozenset({"Enter", "RefEnter"})
+EXITS = frozenset({"Exit", "RefExit"})
+LOOP_OPS = frozenset({*ENTRIES, *EXITS, "NextIteration", "RefNextIteration", "LoopCond"})
 _BACK_EDGES = ("NextIteration", "RefNextIteration")
 _HARMLESS = frozenset({"VarHandleOp", "VariableV2", "ReadVariableOp", "VarIsInitializedOp", "IsVariableInitialized"})
 """Ops that TensorFlow calls stateful and that change nothing when they run once more."""
@@ -122,6 +125,17 @@ def is_pure(tensor: Any, fed: frozenset[Token]) -> bool:
     return tensor._id in fed or not any(acts(op) for op in ancestors([tensor.op], fed))
 
 
+def depends_on_variables(tensor: Any) -> bool:
+    """Whether a variable's value goes into the tensor."""
+    return any(op.type in ("VarHandleOp", "VariableV2") for op in ancestors([tensor.op], frozenset()))
+
+
+def is_fixed(op: Any) -> bool:
+    """Whether the op cuts at places that are constants of the graph."""
+    made = ancestors([t.op for t in list(op.inputs)[1:]], frozenset()) if op.type in SELECTIONS else []
+    return bool(made) and all(other.type in ("Const", "Pack", "Identity") for other in made)
+
+
 def acts(op: Any) -> bool:
     """Whether running the op once more changes something: it draws, takes a batch, writes a variable or the like."""
     if is_update(op.type) or is_ref_update(op) or op.type in RANDOM_OPS or op.type in NEXT_OPS:
@@ -155,7 +169,7 @@ def stands_for_variable(tensor: Any) -> bool:
 
 def _in_loop(op: Any) -> bool:
     context = op._get_control_flow_context()
-    if context is not None and op.type in ("Exit", "RefExit"):
+    if context is not None and op.type in EXITS:
         context = context.outer_context
     while context is not None:
         if context.IsWhileContext():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.pairing.noise import convert_draw, draw_target
+from tfdiff.recorder.session.closure import is_fixed
 from tfdiff.recorder.session.replay import SOURCES, Feed
 from tfdiff.recorder.share import OUTSIDE
-from tfdiff.recorder.stream import LEAF, RANDOM_OPS
+from tfdiff.recorder.stream import LEAF, NEXT_OPS, RANDOM_OPS
 from tfdiff.recorder.tensors import is_numeric
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import Building
     from tfdiff.recorder.session.planning import RunPlan
@@ -35,6 +39,8 @@ class Fed:
     """What ops inside the graph (a dataset's next batch) gave before sharing replaced it."""
     numbers: dict[str, int] = field(default_factory=dict)
     """Number of each op that hands out a batch, by its name."""
+    rows_stay: bool = False
+    """Whether the batch is left as it is."""
     draws: dict[str, int] = field(default_factory=dict)
     """Of an evaluation: how often the place of each random op has drawn before in the run, by the op's name."""
 
@@ -51,16 +57,30 @@ class Feeding:
         self.recording = recording
         self._building = building
         self._drawn: Counter[NoiseKey] = Counter()
+        self._carried: dict[int, weakref.ref[Any]] = {}
 
     def feed(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any) -> Fed:
         """What goes into a run for which the script feeds `feeds`."""
         fed = Fed(dict(feeds), numbers=self._numbers(plan), draws=self._draws(plan, dead))
+        fed.rows_stay = self._shares(plan) and self.recording.share.active and self._has_text(plan, dead, feeds)
         for number, (key, value) in enumerate(feeds.items()):
             fed.script.append(self._feed(key.deref(), value, number, plan, fed))
         if self._shares(plan) and self.recording.share.active:
-            self._share_sources(plan, dead, raw, feeds, fed)
+            if not fed.rows_stay:
+                self._share_sources(plan, dead, raw, feeds, fed)
             self._share_noise(plan, dead, fed)
         return fed
+
+    def _has_text(self, plan: RunPlan, dead: set[Token], feeds: Any) -> bool:
+        """Whether texts are part of the batch: they are not recorded, and the rest must not go with other texts."""
+        executed = {op.name for op in plan.execution.ops}
+        handed = [t for op in plan.execution.ops if op.type in NEXT_OPS for t in op.outputs if t._id not in dead]
+        texts = [t for t in handed if t.dtype.name == "string" and any(op.name in executed for op in t.consumers())]
+        texts += [key.deref() for key, value in feeds.items() if key.deref().dtype.name == "string" and np.ndim(value)]
+        if texts:
+            why = f"texts are part of them ({self.recording.frames.here().called}), which are not recorded"
+            self.recording.output.not_shared("batches", why)
+        return bool(texts)
 
     def _shares(self, plan: RunPlan) -> bool:
         """Whether batches and noise are the reference's: in a step, or in a pass where nothing trains."""
@@ -68,7 +88,7 @@ class Feeding:
 
     def _numbers(self, plan: RunPlan) -> dict[str, int]:
         """Number of each op that hands out a batch: within a step, or of a place that feeds evaluations in all."""
-        sources = [op for op in plan.execution.ops if op.type in SOURCES]
+        sources = [op for op in plan.execution.ops if op.type in SOURCES and not is_fixed(op)]
         if plan.kind == "train":
             return {op.name: number for number, op in enumerate(sources)}
         count = self.recording.builder.occurrence
@@ -84,6 +104,15 @@ class Feeding:
                 self._drawn[key] += 1
         return found
 
+    def handed_out(self, values: Sequence[Any]) -> None:
+        """What a training run gave back; fed to the next one it is a state that is carried on, no part of a batch."""
+        arrays = [value for value in values if isinstance(value, np.ndarray) and value.ndim]
+        self._carried = {id(value): weakref.ref(value) for value in arrays}
+
+    def _is_carried(self, value: Any) -> bool:
+        known = self._carried.get(id(value))
+        return known is not None and known() is value
+
     def _feed(self, tensor: Any, value: Any, number: int, plan: RunPlan, fed: Fed) -> Feed:
         """A tensor the script feeds, with the reference's rows in it where they are fed."""
         attrs: dict[str, Any] = {}
@@ -93,7 +122,9 @@ class Feeding:
             if not taped:
                 number = self.recording.builder.occurrence((LEAF, place, False))
             attrs = {"feed": number, "taped": taped, "made": place}
-            if self._shares(plan):
+            if self._is_carried(value):
+                attrs["carried"] = True
+            elif self._shares(plan) and not fed.rows_stay:
                 self.recording.rows.slice(value, place)
                 fixed = _fixed_rows(tensor)
                 key, step = (LEAF, place, number, taped, 0), self.recording.builder.begun

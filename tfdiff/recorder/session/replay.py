@@ -10,7 +10,16 @@ import numpy as np
 
 from tfdiff.recorder.graphs import GraphCall, GraphOp
 from tfdiff.recorder.selections import SELECTIONS
-from tfdiff.recorder.session.closure import MERGES, SWITCHES, is_ref_update, stands_for_variable, variable_of
+from tfdiff.recorder.session.closure import (
+    ENTRIES,
+    EXITS,
+    MERGES,
+    SWITCHES,
+    is_fixed,
+    is_ref_update,
+    stands_for_variable,
+    variable_of,
+)
 from tfdiff.recorder.stream import (
     ALIAS_OPS,
     LEAF,
@@ -157,9 +166,20 @@ class Replay:
             self._update(op, item, sink)
         else:
             inputs = [self._input(t, sink) for t in op.inputs]
+            if op.type in EXITS:
+                inputs += self._entering(op)
             if op.type == "ResourceGather":
                 inputs[0] = self._read(variable_of(op.inputs[0]), item.code, sink)
             self._emit(op.type, item, inputs, op, sink)
+
+    def _entering(self, leaving: Any) -> list[Token]:
+        """All that enters the loop: what leaves it comes from there, by steps that a session does not show."""
+        loop = leaving._get_control_flow_context()
+        entering = [
+            op for op in self._ran.execution.ops if op.type in ENTRIES and op.name in self._ran.execution.looping
+        ]
+        tokens = [op.outputs[0]._id for op in entering if op._get_control_flow_context() is loop]
+        return [self._names[token] for token in tokens if token in self._names]
 
     def _emit(self, kind: str, item: GraphOp, inputs: list[Token], op: Any, sink: Callable[[Event], None]) -> None:
         fed = self._ran.execution.fed
@@ -175,7 +195,9 @@ class Replay:
             attrs |= {"feed": self._ran.numbers[op.name], "taped": trains}
         if op.name in self._ran.draws:
             attrs |= {"draw": self._ran.draws[op.name], "taped": False}
-        sink(OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own))
+        event = OpEvent(kind, item.code, inputs, outputs, values, attrs, item.boundary, taped=trains, own=own)
+        event.fixed = is_fixed(op)
+        sink(event)
 
     def _input(self, tensor: Any, sink: Callable[[Event], None]) -> Token:
         """The token of an input; a variable of the old kind is read by the op that takes it."""

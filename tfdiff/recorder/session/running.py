@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.session.closure import is_pure
+from tfdiff.recorder.session.closure import depends_on_variables, is_pure
 from tfdiff.recorder.session.feeding import Feeding
 from tfdiff.recorder.session.planning import Planner, RunPlan, interesting
 from tfdiff.recorder.session.replay import Ran, Replay
@@ -16,8 +18,6 @@ from tfdiff.recorder.stream import RANDOM_OPS, EvalBegin, EvalEnd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import Building
@@ -52,6 +52,7 @@ class Sessions:
         self._building = building
         self._planner = Planner(recording, building)
         self._feeding = Feeding(recording, building)
+        self._refused: tuple[RunPlan, str] | None = None
 
     def run(
         self, graph: Any, raw: RawRun, main: RawRun, targets: list[Any], fetches: list[Any], feeds: Any
@@ -59,7 +60,9 @@ class Sessions:
         """Do a run of the script's (`main`) with what is read and fed besides; returns what the script fetches."""
         prepared = self.prepare(graph, raw, targets, fetches, feeds)
         if prepared is None:
-            return main(targets, fetches, feeds)
+            results = main(targets, fetches, feeds)
+            self._say_refused()
+            return results
         self.recording.training_call = bool(prepared.plan.gradients)
         given = {key.deref()._id: value for key, value in prepared.feeds.items()}
         asked = [t for t in fetches if t._id not in given]  # what is fed cannot be fetched as well
@@ -68,6 +71,9 @@ class Sessions:
         finally:
             self.recording.training_call = False
         self.record(graph, raw, prepared, results[len(asked) :])
+        if prepared.plan.kind == "train":
+            made = [value for t, value in zip(asked, results, strict=False) if depends_on_variables(t)]
+            self._feeding.handed_out(made)
         found = {t._id: value for t, value in zip(asked, results, strict=False)} | given
         return [found[t._id] for t in fetches]
 
@@ -76,6 +82,7 @@ class Sessions:
         """Get ready for a run that trains or writes variables; None for one that is left alone."""
         import tensorflow as tf
 
+        self._refused = None
         plan = self._planner.plan(graph, targets, fetches, feeds)
         if not plan.gradients:
             self._say_built_before(plan, graph)
@@ -90,8 +97,17 @@ class Sessions:
             self._begin_pass(variables)
         try:
             return self._ready(plan, raw, variables, fetches, feeds)
-        except tf.errors.OpError:
-            return None  # the script's own run will say what is wrong
+        except tf.errors.OpError as error:  # mostly the script's own, and its own run will raise it as well
+            self._refused = (plan, type(error).__name__)
+            return None
+
+    def _say_refused(self) -> None:
+        """The script's run went well, what recording asked for before it did not."""
+        if self._refused is not None:
+            (plan, error), self._refused = self._refused, None
+            place = self.recording.frames.here().called
+            what = "training run" if plan.kind == "train" else "run"
+            self.recording.output.not_recorded(f"a {what} at {place}", f"asking for its values raised {error}")
 
     def _say_built_before(self, plan: RunPlan, graph: Any) -> None:
         if not self._building.of(graph).gradients and any("Apply" in op.type for op in plan.execution.ops):
@@ -128,13 +144,9 @@ class Sessions:
         self, plan: RunPlan, raw: RawRun, variables: SessionVariables, fetches: Sequence[Any], feeds: Any
     ) -> Prepared:
         ran = plan.execution
-        asked = [t for t in (*ran.conditions, *plan.settings) if is_pure(t, ran.fed)]
-        asked = list({t._id: t for t in asked if t._id not in ran.fed}.values())
-        values = {t._id: v for t, v in zip(asked, raw([], asked, feeds) if asked else [], strict=True)}
-        values |= {key.deref()._id: value for key, value in feeds.items()}
+        values, dead = self._known_before(plan, raw, feeds)
         before = variables.values(plan.read)
-        dead = ran.dead({t._id: bool(values[t._id]) for t in ran.conditions if t._id in values})
-        self._say_unseen(plan, values)
+        self._say_unseen(plan, values, dead)
         code = self.recording.context.code(self.recording.frames.here())
         fed = self._feeding.feed(plan, dead, raw, feeds)
         # Python marks what stands in branches as not fetchable; the runtime hands out whatever comes to life
@@ -160,7 +172,24 @@ class Sessions:
         )
         return Prepared(plan, done, extra, fed.feeds, list(fetches))
 
-    def _say_unseen(self, plan: RunPlan, values: dict[Token, Any]) -> None:
+    def _known_before(self, plan: RunPlan, raw: RawRun, feeds: Any) -> tuple[dict[Token, Any], set[Token]]:
+        """Conditions and settings that can be asked for before the run, and the tensors that it leaves dead.
+
+        A condition inside another one's branch has a value only where that branch is taken: one level after the other.
+        """
+        ran = plan.execution
+        values = {key.deref()._id: value for key, value in feeds.items()}
+        dead = ran.dead({})
+        while True:
+            taken = {t._id: bool(values[t._id]) for t in ran.conditions if np.size(values.get(t._id, ())) == 1}
+            dead = ran.dead(taken)
+            wanted = (*ran.conditions, *plan.settings)
+            asked = {t._id: t for t in wanted if t._id not in dead and t._id not in values and is_pure(t, ran.fed)}
+            if not asked:
+                return values, dead
+            values.update(zip(asked, raw([], list(asked.values()), feeds), strict=True))
+
+    def _say_unseen(self, plan: RunPlan, values: dict[Token, Any], dead: set[Token]) -> None:
         loops = [op for op in plan.execution.ops if op.name in plan.execution.looping and op.type == "NextIteration"]
         if loops:
             self.recording.output.not_recorded(
@@ -170,7 +199,7 @@ class Sessions:
             )
         if any(op.type in RANDOM_OPS and op.name in plan.execution.looping for op in plan.execution.ops):
             self.recording.output.not_shared("noise inside a while loop of control flow v1", "it cannot be fed")
-        if any(t._id not in values for t in plan.execution.conditions):
+        if any(t._id not in values and t._id not in dead for t in plan.execution.conditions):
             self.recording.output.not_recorded(
                 "branches of a condition of control flow v1 that hangs on a draw or on the next batch",
                 "which one is taken is not known before the run; what leaves the condition is recorded",
