@@ -271,6 +271,7 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
     for k in range(min(reference.steps, scout.steps)):
         a, b = _draws(reference.step(k)), _draws(scout.step(k))
         rows = (_rows(scout.step(k)), _rows(reference.step(k))) if planned.plan.feeds else None
+        rows = rows if rows is not None and rows[1] else None  # a step without a batch takes none to b
         pairs = {j: (i, permutation) for i, j, permutation in _pair(a, b, rows)}
         numbers = scout.step(k).info.draws
         place = dict(zip(numbers[::2], numbers[1::2], strict=False))
