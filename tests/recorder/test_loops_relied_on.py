@@ -103,7 +103,7 @@ def test_dynamic_rnn_builds_its_loop_in_a_function_of_its_own(tf, monkeypatch):
         state_size = output_size = 2
         zero_state = None
 
-        def __call__(self, x, state, scope=None):
+        def __call__(self, x, state, scope=None):  # noqa: ARG002 - as cells are called
             return x + state, x + state
 
     monkeypatch.setattr(rnn, "_dynamic_rnn_loop", loop)

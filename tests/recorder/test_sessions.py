@@ -312,7 +312,7 @@ class Cell:
         """The state before the first step."""
         return self._v1.zeros([rows, 5], dtype)
 
-    def __call__(self, x, state, scope=None):
+    def __call__(self, x, state, scope=None):  # noqa: ARG002 - as cells are called
         """One step."""
         w = self._v1.get_variable("w", [9, 5])
         state = self._v1.tanh(self._v1.matmul(self._v1.concat([x, state], 1), w))
@@ -320,7 +320,7 @@ class Cell:
 
 
 def test_iterations_of_dynamic_rnn_are_recorded(tf, tmp_path):
-    """Its loop is one of control flow v2 while recording, whatever the script has switched off, with the same numbers."""
+    """Its loop is one of control flow v2 while recording, whatever the script says, with the same numbers."""
     v1 = tf.compat.v1
 
     def train() -> object:

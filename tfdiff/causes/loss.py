@@ -112,8 +112,8 @@ def _shaped(values: Floats, z: Floats) -> Iterator[tuple[str, Floats]]:
 def elements(z: Floats, labels: Floats, kind: str, times: int, *, whole: bool = False) -> Floats:
     """Cross-entropy per sample (softmax) or per element (sigmoid).
 
-    `whole`: of a tensor taken for probabilities, as Keras' sparse cross-entropy has it, which clips first and leaves it to
-    the softmax of the logarithms to make them add up to one; the other one divides by the sum and clips then.
+    `whole`: of a tensor taken for probabilities, as Keras' sparse cross-entropy has it, which clips first and leaves it
+    to the softmax of the logarithms to make them add up to one; the other one divides by the sum and clips then.
     """
     if kind == "softmax":
         if times == 0 and whole:

@@ -18,6 +18,7 @@ from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.effects import end_of_effect
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
+from tfdiff.pairing.scales import scaled_rule
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
 from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.selections import SELECTIONS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tfdiff.model import Observation
+    from tfdiff.pairing.batches import PartRule
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.reader import Block, Trace
 
@@ -153,8 +155,29 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
         )
         planned.not_shared.append(("batches", f"cannot tell which part of the reference's batch this is: {missing}"))
         return
-    planned.plan.feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
+    feeds = {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
+    planned.plan.feeds = {key: _scaled(rule, key, reference, scout, a_parts, b_steps) for key, rule in feeds.items()}
     planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
+
+
+def _scaled(
+    rule: PartRule,
+    key: FeedKey,
+    reference: Trace,
+    scout: Trace,
+    a_parts: list[list[Array]],
+    b_steps: list[dict[FeedKey, Array]],
+) -> PartRule:
+    """The rule, with the scale that one of the runs leaves to the data and the other to the step."""
+    first = batch_of(reference.step(0), fed=False), batch_of(scout.step(0), fed=True)
+    inputs = [o.index for o in first[0][rule.sources[0] :]][:1], [o.index for o in first[1] if feed_key(o) == key][:1]
+    if rule.kind != "copy" or not all(inputs):
+        return rule
+    a, b = (
+        np.concatenate([part.reshape(-1) for part in parts])
+        for parts in ([parts[rule.sources[0]] for parts in a_parts], [step[key] for step in b_steps if key in step])
+    )
+    return scaled_rule(rule, (a, b), (reference.step(0), scout.step(0)), (inputs[0][0], inputs[1][0]))
 
 
 def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> list[FeedKey]:
