@@ -120,6 +120,18 @@ def test_missing_layer(first):
     assert (cause.code, cause.constants) == ("arch-missing-layer", {"a": 1, "b": 0})
 
 
+def test_missing_layer_whose_weights_are_made(first):
+    """A layer that B makes and never calls is missing as well."""
+    b = Program("b.py")
+    h = b.dense(b.input(features()), "hidden", 12)
+    h = b.op("Act", np.tanh(b.value(h).astype(np.float64)), h, line=4)
+    b.variable("extra0/w", np.random.default_rng(1).normal(size=(12, 12)))
+    b.variable("extra0/b", np.zeros(12))
+    programs.squared(b, b.dense(h, "out", 3, line=9), b.input(np.ones((24, 3), np.float32)))
+    cause = first(network("a.py", np.tanh, extra=1), b)
+    assert (cause.code, cause.constants) == ("arch-missing-layer", {"a": 1, "b": 0})
+
+
 def pooled(script: str, reduce, layer: str | None = None) -> Program:
     """An embedding whose positions are reduced, dense, squared error."""
     rng = np.random.default_rng(2)

@@ -28,7 +28,7 @@ def classifier(script: str, loss, labels: np.ndarray, *, keras: bool = False) ->
     return p
 
 
-def crossentropy(times: int, reduce=np.mean):
+def crossentropy(times: int, reduce=np.mean, *, whole: bool = False):
     """Softmax applied `times` times in front of the logarithm, the last one inside the op."""
 
     def apply(p: Program, z: int, y: int) -> int:
@@ -36,7 +36,11 @@ def crossentropy(times: int, reduce=np.mean):
         for _ in range(times - 1):
             z = p.op("Softmax", softmax(p.value(z).astype(np.float64)), z, line=11)
         logits = p.value(z).astype(np.float64)
-        if times == 0:
+        if times == 0 and whole:
+            z = p.op("Maximum", np.clip(logits, 1e-7, 1 - 1e-7), z, line=11)
+            z = p.op("Log", np.log(p.value(z).astype(np.float64)), z, line=11)
+            each = -(labels * np.log(softmax(p.value(z).astype(np.float64)))).sum(-1)
+        elif times == 0:
             q = np.clip(logits / logits.sum(-1, keepdims=True), 1e-7, 1 - 1e-7)
             each = -(labels * np.log(q)).sum(-1)
         else:
@@ -78,6 +82,14 @@ def test_softmax_twice(first, sparse):
 def test_no_softmax_at_all(first):
     """Logits where probabilities are wanted."""
     cause = first(classifier("a.py", crossentropy(1), one_hot()), classifier("b.py", crossentropy(0), one_hot()))
+    assert (cause.code, cause.constants) == ("loss-from-logits", {"a": 1, "b": 0})
+
+
+def test_no_softmax_at_all_in_a_sparse_cross_entropy(first):
+    """Keras' sparse cross-entropy clips the logits as they are: only their logarithms are made to add up to one."""
+    labels = one_hot().argmax(1).astype(np.int32)
+    a, b = classifier("a.py", crossentropy(1), labels), classifier("b.py", crossentropy(0, whole=True), labels)
+    cause = first(a, b)
     assert (cause.code, cause.constants) == ("loss-from-logits", {"a": 1, "b": 0})
 
 

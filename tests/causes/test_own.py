@@ -166,3 +166,10 @@ def test_two_draws_are_no_difference(tmp_path):
     limit = (6 / 38) ** 0.5
     b.own_value("out/w", np.random.default_rng(11).uniform(-limit, limit, (8, 30)))
     assert not programs.diff(a, b, tmp_path).causes
+
+
+def test_labels_of_other_rows(explained):
+    """How many rows have a wrong label, and what to write."""
+    cause = explained("data-labels", rows=60, wrong=0.5)
+    assert (cause.code, cause.constants) == ("data-labels", {"a": 0.0, "b": 0.5})
+    assert "np.random.permutation" in cause.fix

@@ -86,3 +86,30 @@ def test_jacobian_asks_the_tape_itself(tf):
         value = tf.reduce_sum(w, 0)
     (found,) = tape.jacobian(value, [w])
     assert found.shape == (3, 2, 3)
+
+
+def test_dynamic_rnn_builds_its_loop_in_a_function_of_its_own(tf, monkeypatch):
+    """`_dynamic_rnn_loop` is looked up when `dynamic_rnn` is called, and the flag of control flow is read behind it."""
+    from tensorflow.python.ops import control_flow_util, rnn
+
+    v1, seen, original = tf.compat.v1, [], rnn._dynamic_rnn_loop
+
+    def loop(*args, **kwargs):
+        seen.append(args)
+        monkeypatch.setattr(control_flow_util, "ENABLE_CONTROL_FLOW_V2", True)
+        return original(*args, **kwargs)
+
+    class Cell:
+        state_size = output_size = 2
+        zero_state = None
+
+        def __call__(self, x, state, scope=None):  # noqa: ARG002 - as cells are called
+            return x + state, x + state
+
+    monkeypatch.setattr(rnn, "_dynamic_rnn_loop", loop)
+    monkeypatch.setattr(control_flow_util, "ENABLE_CONTROL_FLOW_V2", False)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [3, 4, 2])
+        v1.nn.dynamic_rnn(Cell(), x, initial_state=tf.zeros([3, 2]))
+    assert len(seen) == 1
+    assert {op.type for op in graph.get_operations()} & {"While", "StatelessWhile"}

@@ -312,3 +312,107 @@ def test_deprecated_calls_have_their_names(tf, tmp_path):
             session.run(train)
     with open_trace(tmp_path / "a.h5") as trace:
         assert [o.site.api for o in trace.step(0).observations if o.site.role == "noise"] == ["tf.nn.dropout"]
+
+
+class Cell:
+    """An Elman cell, as `dynamic_rnn` wants them."""
+
+    state_size = output_size = 5
+
+    def __init__(self, v1) -> None:
+        self._v1 = v1
+
+    def zero_state(self, rows, dtype):
+        """The state before the first step."""
+        return self._v1.zeros([rows, 5], dtype)
+
+    def __call__(self, x, state, scope=None):  # noqa: ARG002 - as cells are called
+        """One step."""
+        w = self._v1.get_variable("w", [9, 5])
+        state = self._v1.tanh(self._v1.matmul(self._v1.concat([x, state], 1), w))
+        return state, state
+
+
+def test_iterations_of_dynamic_rnn_are_recorded(tf, tmp_path):
+    """Its loop is one of control flow v2 while recording, whatever the script says, with the same numbers."""
+    v1 = tf.compat.v1
+
+    def train() -> object:
+        with tf.Graph().as_default():
+            v1.set_random_seed(3)
+            x = v1.placeholder(tf.float32, [None, 3, 4])
+            _, state = v1.nn.dynamic_rnn(Cell(v1), x, dtype=tf.float32)
+            loss = tf.reduce_mean(tf.square(state - 1.0))
+            train = v1.train.GradientDescentOptimizer(0.1).minimize(loss)
+            with v1.Session() as session:
+                session.run(v1.global_variables_initializer())
+                session.run(train, {x: X[:16].reshape(16, 3, 4)})
+                return [v.name for v in v1.global_variables()], session.run(v1.global_variables()[0])
+
+    v1.disable_control_flow_v2()
+    try:
+        name, wanted = train()
+        with tfdiff.record(tmp_path / "a.h5", steps=0, quiet=True):
+            recorded, found = train()
+        assert not v1.control_flow_v2_enabled()
+    finally:
+        v1.enable_control_flow_v2()
+    assert recorded == name
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert trace.header.not_recorded == ()
+        assert any("dynamic_rnn" in note["what"] for note in trace.header.switched_off)
+        ops = [o.site.op for o in trace.step(0).observations if o.site.phase == "forward"]
+        assert ops.count("MatMul") == 3
+
+
+GENERATOR = """
+import numpy as np
+import tensorflow as tf
+
+rows = np.random.RandomState(0).normal(size=(32, 2)).astype("float32")
+g, d = tf.Variable(tf.ones([3, 2])), tf.Variable(tf.ones([2, 1]))
+
+
+def fake():
+    return tf.random.normal([8, 3]) @ g
+
+
+for k in range(0, 32, 8):
+    made = fake()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(made @ d) + tf.abs(rows[k:k + 8] @ d - 1))
+    d.assign_sub(0.1 * tape.gradient(loss, d))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(fake() @ d - 1))
+    g.assign_sub(0.1 * tape.gradient(loss, g))
+"""
+GENERATOR_V1 = """
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+tf.disable_eager_execution()
+rows = np.random.RandomState(0).normal(size=(32, 2)).astype("float32")
+x = tf.placeholder(tf.float32, [None, 2])
+g, d = tf.Variable(tf.ones([3, 2])), tf.Variable(tf.ones([2, 1]))
+made = tf.matmul(tf.random_normal([tf.shape(x)[0], 3]), g)
+d_loss = tf.reduce_mean(tf.square(tf.matmul(made, d)) + tf.abs(tf.matmul(x, d) - 1))
+g_loss = tf.reduce_mean(tf.square(tf.matmul(made, d) - 1))
+optimizer = tf.train.GradientDescentOptimizer(0.1)
+trains = optimizer.minimize(d_loss, var_list=[d]), optimizer.minimize(g_loss, var_list=[g])
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    for k in range(0, 32, 8):
+        for train in trains:
+            session.run(train, {x: rows[k:k + 8]})
+"""
+
+
+def test_noise_of_steps_that_have_a_batch_on_one_side_only(tmp_path, tfdiff):
+    """A draw is as long as b's own batch where a's step has none."""
+    (tmp_path / "a.py").write_text(GENERATOR)
+    (tmp_path / "b.py").write_text(GENERATOR_V1)
+    assert tfdiff("record", "--quiet", "--steps", 0, "a.py").code == 0
+    assert tfdiff("record", "--quiet", "--steps", 0, "--reference", "a.h5", "b.py").code == 0
+    ran = tfdiff("diff", "a.h5", "b.h5")
+    assert ran.code == 0, ran.out

@@ -101,6 +101,19 @@ def test_pass_between_steps(program):
     ]
 
 
+def test_a_decision_is_no_output(program):
+    """`p > 0.5` as numbers is what a metric makes of the output; what is made of it and the tensor goes on."""
+    program.train()
+    decisions = np.ones((4, 2), bool)
+    for line in ("one", "other"):
+        _, out, labels = program.forward(stack=(line,))
+        positive = program.op("Cast", program.op("Greater", out, value=decisions), value=np.ones((4, 2), np.float32))
+        if line == "other":
+            positive = program.op("Mul", out, positive, value=np.full((4, 2), 5, np.float32))
+        program.accuracy(positive, labels)
+    assert [outputs for *_, outputs in program.close()] == [["MatMul"], ["Mul"]]
+
+
 def test_batches_of_a_loop_are_one_pass(program):
     """The same lines lead to the batches of one pass, also where a mean is taken over all; others to another."""
     program.train()

@@ -134,10 +134,9 @@ def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, i
     for cut in scene.cuts:
         s_cut, l_cut, x = (cut.a, cut.b, cut.x_b) if short is scene.a else (cut.b, cut.a, cut.x_a)
         for node, variable in _linear(short, short.users(s_cut)):
-            pair = (scene.pair_of_a if short is scene.a else scene.pair_of_b).get(variable)
-            partner = None if pair is None else pair.b if short is scene.a else pair.a
-            for target, other in _linear(long, long.bad):
-                proof = _skip(scene, long, l_cut, x, target) if other == partner else None
+            partner = _partner(scene, short, variable)
+            for target, found in _linear(long, long.bad):
+                proof = _skip(scene, long, l_cut, x, target) if partner is not None and found == partner else None
                 if proof is None:
                     continue
                 predicted, own = proof
@@ -149,6 +148,15 @@ def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, i
                 count = sum(1 for v in own if len(long.trace.variables[v].shape) > 1) or 1
                 return before, short.error(node, predicted), names, count, scene.finding.divergence.b
     return None
+
+
+def _partner(scene: Scene, side: Side, variable: int) -> int | None:
+    """The other side's counterpart of a variable; it may be one that is made and never used."""
+    if side is scene.a:
+        pair = scene.pair_of_a.get(variable)
+        return None if pair is None else pair.b
+    pair = scene.pair_of_b.get(variable)
+    return None if pair is None else pair.a
 
 
 def _linear(side: Side, among: list[int] | tuple[int, ...]) -> list[tuple[int, int]]:
@@ -167,7 +175,9 @@ def _skip(scene: Scene, side: Side, start: int, x: Floats, target: int) -> tuple
     variables = {
         v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"
     }
-    own = sorted(v for v in variables if v not in pairs)
+    other = scene.b if side is scene.a else scene.a
+    used = {seen.site.variable for seen in other.with_role("weight") if seen.site.phase == "forward"}
+    own = sorted(v for v in variables if v not in pairs or _partner(scene, side, v) not in used)
     seen = side.observations[target]
     if not own or start not in side.ancestors((target,)):
         return None

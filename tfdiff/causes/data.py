@@ -41,6 +41,23 @@ def shuffle(scene: Scene) -> Proposal | None:
     return Proposal(1.0, 0.0, summary, fix, {"a": kinds["a"], "b": kinds["b"]}, fitted=0)
 
 
+def labels(scene: Scene) -> Proposal | None:
+    """The features are A's, each with the label of another row."""
+    found = _numbers(scene, "data-labels")
+    if found is None or not found.get("rows"):
+        return None
+    rows, wrong = int(found["rows"]), float(found.get("wrong", 0.0))
+    return Proposal(
+        wrong,
+        0.0,
+        f"B pairs the features of A with the labels of other rows: {percent(wrong)} of {rows} rows have a wrong label",
+        "move features and labels by one permutation: order = np.random.permutation(len(x)); x, y = x[order], y[order]"
+        f"{at(scene.finding.divergence.b)}",
+        {"a": 0.0, "b": round(wrong, 4)},
+        fitted=0,
+    )
+
+
 def augmentation(scene: Scene) -> Proposal | None:
     """One run changes its rows at random (turns, shifts, flips), the other feeds what they were made from."""
     found = _numbers(scene, "data-augmentation")

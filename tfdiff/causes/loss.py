@@ -37,6 +37,8 @@ class Entropy:
     """softmax or sigmoid."""
     reduce: Callable[[Floats], Floats]
     """From elements to the shape of the observation."""
+    whole: bool = False
+    """Clipped before it was made to add up to one, see `elements`."""
 
 
 def loss_from_logits(scene: Scene) -> Proposal | None:
@@ -46,8 +48,8 @@ def loss_from_logits(scene: Scene) -> Proposal | None:
             a, b = (_entropy(scene, side, z, labels, kind) for side, z in ((scene.a, z_a), (scene.b, z_b)))
             if a is None or b is None or a.times == b.times:
                 continue
-            before = _apart(elements(z_b, labels, kind, a.times), elements(z_b, labels, kind, b.times), a.reduce)
-            after = scene.a.error(a.index, a.reduce(elements(z_b, labels, kind, a.times)))
+            wanted, found = (elements(z_b, labels, kind, side.times, whole=side.whole) for side in (a, b))
+            before, after = _apart(wanted, found, a.reduce), scene.a.error(a.index, a.reduce(wanted))
             base = 1 if _is_probability(z_a, kind) else 0
             counts = a.times + base, b.times + base
             return Proposal(
@@ -107,9 +109,15 @@ def _shaped(values: Floats, z: Floats) -> Iterator[tuple[str, Floats]]:
         yield "softmax", np.eye(classes)[values.astype(np.int64).reshape(z.shape[:-1])]
 
 
-def elements(z: Floats, labels: Floats, kind: str, times: int) -> Floats:
-    """Cross-entropy per sample (softmax) or per element (sigmoid)."""
+def elements(z: Floats, labels: Floats, kind: str, times: int, *, whole: bool = False) -> Floats:
+    """Cross-entropy per sample (softmax) or per element (sigmoid).
+
+    `whole`: of a tensor taken for probabilities, as Keras' sparse cross-entropy has it, which clips first and leaves it
+    to the softmax of the logarithms to make them add up to one; the other one divides by the sum and clips then.
+    """
     if kind == "softmax":
+        if times == 0 and whole:
+            return elements(np.log(np.clip(z, KERAS_EPSILON, 1.0 - KERAS_EPSILON)), labels, kind, 1)
         if times == 0:
             total = z.sum(axis=-1, keepdims=True)
             p = np.clip(z / np.where(total == 0, 1.0, total), KERAS_EPSILON, 1.0 - KERAS_EPSILON)
@@ -139,14 +147,14 @@ def _entropy(scene: Scene, side: Side, z: Floats, labels: Floats, kind: str) -> 
     among = [i for i in side.bad if side.observations[i].size <= z.size]
     tolerance = max(scene.tolerance, 5e-5)
     for reduce in reductions:
-        for times in (1, 0, 2):
+        for times, whole in ((1, False), (0, False), (0, True), (2, False)):
             for sign in (1.0, -1.0):
-                predicted = reduce(elements(z, labels, kind, times))
+                predicted = reduce(elements(z, labels, kind, times, whole=whole))
                 found = side.find(sign * predicted, among, tolerance)
                 if found is not None and sign > 0:
-                    return Entropy(found, times, kind, reduce)
+                    return Entropy(found, times, kind, reduce, whole)
                 if found is not None:
-                    return Entropy(found, times, kind, lambda e, r=reduce: -r(e))  # type: ignore[misc]
+                    return Entropy(found, times, kind, lambda e, r=reduce: -r(e), whole)  # type: ignore[misc]
     return None
 
 

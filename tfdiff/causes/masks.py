@@ -72,7 +72,10 @@ def _seen(scene: Scene, side: Side, index: int, x: Floats, kind: str, masks: lis
     among = [i for i in side.bad if i != index and side.observations[i].site.role != "constant"]
     masks = [m for m in masks if _fits(m, x)]  # they were shaped for A's layout
     for m in masks:
-        found = side.find(reduce(x, m), among, scene.tolerance)
+        result = reduce(x, m)
+        # labels of 0 and 1 times another 0 or 1 are met with by chance, and so are zeros
+        told = result.any() and not (kind == "product" and np.isin(x, (0.0, 1.0)).all())
+        found = side.find(result, among, scene.tolerance) if told else None
         if found is not None:
             return Masked(kind, found, m)
     if kind == "product" or not masks:

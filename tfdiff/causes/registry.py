@@ -25,6 +25,7 @@ from tfdiff.causes.hypothesis import Hypothesis
 UNEXPLAINED = "unexplained"
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
+    Hypothesis(("data-labels",), ("data",), data.labels),
     Hypothesis(("data-scale",), ("data",), data.scale),
     Hypothesis(("data-augmentation",), ("data",), data.augmentation),
     Hypothesis(("data-shuffle",), ("data",), data.shuffle),

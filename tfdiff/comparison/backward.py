@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
 
 NOISE_UNITS = 64.0
-"""A gradient below this many rounding errors of the sum it comes from is zero in theory."""
+"""A gradient below this many rounding errors of the sum it comes from is zero in theory, and a difference below them is
+none."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,11 @@ def gradients(runs: Runs, view: StepView) -> list[Gradient]:
         error, noise = float("inf"), False
         if first is not None and second is not None:
             error = pair_error(view.a.block, first.index, view.b.block, second.index, pair)
-            noise = _is_noise(view.a, first, _size(view.a, first, pair.a_part)) and _is_noise(
-                view.b, second, _size(view.b, second, pair.b_part)
-            )
+            sizes = _size(view.a, first, pair.a_part), _size(view.b, second, pair.b_part)
+            limits = _rounding(view.a, first), _rounding(view.b, second)
+            noise = all(size <= limit for size, limit in zip(sizes, limits, strict=True))
+            if error * max(sizes) <= max(limits):  # terms that nearly cancel leave little but what they are rounded by
+                error = min(error, view.tolerances.gradient)
         found.append(Gradient(pair, first, second, error, noise))
     return found
 
@@ -78,20 +81,19 @@ def _size(graph: StepGraph, gradient: Observation, part: Part | None) -> float:
         return gradient.stats.norm
 
 
-def _is_noise(graph: StepGraph, gradient: Observation, size: float) -> bool:
-    """Whether the gradient, of the given norm, is within rounding of the sum over a larger tensor that it is."""
+def _rounding(graph: StepGraph, gradient: Observation) -> float:
+    """By how much a gradient may be off that is a sum over a larger tensor: its terms are rounded; 0 for others."""
     seen = gradient
     for _ in range(8):
         operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
         if not operands:
-            return False
+            return 0.0
         larger = max(operands, key=lambda operand: operand.size)
         if larger.size > gradient.size:
             terms = larger.size / gradient.size
-            limit = NOISE_UNITS * epsilon(gradient.dtype) * larger.stats.norm * float(terms**0.5)
-            return size <= limit
+            return NOISE_UNITS * epsilon(gradient.dtype) * larger.stats.norm * float(terms**0.5)
         seen = operands[0]
-    return False
+    return 0.0
 
 
 def backward_findings(

@@ -11,8 +11,10 @@ import numpy as np
 
 from tfdiff.comparison.findings import Finding
 from tfdiff.comparison.originals import augmentation, made_rows, whole_sources
+from tfdiff.comparison.own_labels import relabelled
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.rows import find_rows, find_steps, row_order, row_signatures
+from tfdiff.pairing.scales import input_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,13 +114,17 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
     if augmented is not None:
         findings.append(_augmented(runs, augmented, _places(a, b, order_a, order_b)))
     scaled = None if _known_share(a, b, runs) >= KNOWN_SHARE else _scale(a, b)
-    if scaled is not None:
+    if scaled is not None and not _scaled_in_the_step(runs, scaled):
         scale, offset, error, part = scaled
         words = f"part {part} of the batch: b's values are {scale:.6g} times a's plus {offset:.6g}"
         findings.append(
             _finding(runs, "data-scale", _places(a, b, None, None), words, error, scale=scale, offset=offset)
         )
     places = _places(a, b, order_a, order_b)
+    labels = relabelled(a.parts, b.parts)
+    if labels is not None:
+        words = f"{100 * labels['wrong']:.0f} % of {labels['rows']:.0f} rows of a have the label of another row in b"
+        findings.append(_finding(runs, "data-labels", _places(a, b, None, None), words, labels["wrong"], **labels))
     sizes = _typical(a.rows), _typical(b.rows)
     others = _dropped(runs, order_a, order_b, places, sizes[0]), _other_size(runs, sizes, places)
     findings += [finding for finding in others if finding is not None]
@@ -127,10 +133,10 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
         findings.append(_finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]))
     elif words:
         notes.append(words)
-    if scaled is None and _known_share(a, b, runs) < KNOWN_SHARE:
+    if scaled is None and labels is None and _known_share(a, b, runs) < KNOWN_SHARE:
         why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
         notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
-    rank = ("data-scale", "data-augmentation", "data-shuffle", "data-dropped-batch", "data-batch-size")
+    rank = ("data-labels", "data-scale", "data-augmentation", "data-shuffle", "data-dropped-batch", "data-batch-size")
     return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
 
 
@@ -284,6 +290,19 @@ def _places(a: Fed, b: Fed, order_a: Ordered | None, order_b: Ordered | None) ->
         for fed, ordered in ((a, order_a), (b, order_b))
     )
     return first, second
+
+
+def _scaled_in_the_step(runs: Runs, scaled: tuple[float, float, float, int]) -> bool:
+    """Whether the steps make up for the scale of their data: what the networks see is scaled alike."""
+    scale, offset, _, number = scaled
+    blocks = runs.a.step(0), runs.b.step(0)
+    batches = [_batch(block, own=False) for block in blocks]
+    if len(batches[1]) <= number:
+        return False
+    wanted = batches[1][number].shape[1:]
+    chains = [input_scale(blocks[0], seen.index) for seen in batches[0] if seen.shape[1:] == wanted]
+    b = input_scale(blocks[1], batches[1][number].index).behind(scale, offset)
+    return any(chain.same(b) for chain in chains)
 
 
 def _scale(a: Fed, b: Fed) -> tuple[float, float, float, int] | None:

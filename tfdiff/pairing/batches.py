@@ -21,6 +21,8 @@ Array = npt.NDArray[Any]
 RuleKind = Literal["copy", "one-hot", "class index", "columns", "by class"]
 # Parts with more columns than this are arrays of features, not columns that somebody stacks by hand.
 _MAX_COLUMNS = 64
+_WHOLE = 1e-3
+"""Pixels that were divided by 255 are whole numbers again up to this."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class PartRule:
     """How the part with the classes is built."""
     table: tuple[tuple[float, float], ...] = ()
     """(class, number); one entry for all rows where every class has the same number."""
+    scale: float = 1.0
+    offset: float = 0.0
+    """b's values are scale * a's + offset: one of the runs scales its data in the step, the other beforehand."""
     evidence: str = ""
     """By value or by shape, and how."""
 
@@ -68,6 +73,10 @@ def apply_rule(rule: PartRule, a_parts: Sequence[Array], dtype: npt.DTypeLike) -
         built = part.argmax(axis=-1)
     else:
         built = part if rule.permutation is None else part.transpose(rule.permutation)
+    if (rule.scale, rule.offset) != (1.0, 0.0):
+        built = rule.scale * built.astype(np.float64) + rule.offset
+        whole = np.rint(built)
+        built = whole if np.allclose(built, whole, rtol=0.0, atol=_WHOLE) else built
     try:
         return np.ascontiguousarray(built.reshape(rows, *rule.shape).astype(dtype))
     except ValueError as error:

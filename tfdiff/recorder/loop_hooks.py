@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def install(parts: Parts, patches: Patches) -> None:
-    """Hook into autograph's loops and into `while_v2`."""
+    """Hook into autograph's loops, into `while_v2` and into the loop of `dynamic_rnn`."""
     _hook_dataset_loops(parts.recording, patches)
     _hook_while(parts.recording, patches)
+    _hook_dynamic_rnn(parts.recording, patches)
 
 
 def _hook_dataset_loops(recording: Recording, patches: Patches) -> None:
@@ -59,3 +60,25 @@ def _hook_while(recording: Recording, patches: Patches) -> None:
         return while_loop
 
     patches.wrap(while_v2, "while_loop", make_loop)
+
+
+def _hook_dynamic_rnn(recording: Recording, patches: Patches) -> None:
+    """Its loop is built as one of control flow v2, of whose iterations a session can tell what was computed."""
+    from tensorflow.python.framework import ops
+    from tensorflow.python.ops import control_flow_util, rnn
+
+    def make_loop(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _dynamic_rnn_loop(*args: Any, **kwargs: Any) -> Any:
+            if not recording.active or control_flow_util.EnableControlFlowV2(ops.get_default_graph()):
+                return original(*args, **kwargs)
+            why = "a session cannot hand out tensors of single iterations of control flow v1; built as one of v2"
+            recording.output.switched_off(f"loop of tf.nn.dynamic_rnn at {recording.frames.here().called}", why)
+            control_flow_util.ENABLE_CONTROL_FLOW_V2 = True
+            try:
+                return original(*args, **kwargs)
+            finally:
+                control_flow_util.ENABLE_CONTROL_FLOW_V2 = False
+
+        return _dynamic_rnn_loop
+
+    patches.wrap(rnn, "_dynamic_rnn_loop", make_loop)

@@ -18,6 +18,7 @@ from tfdiff.pairing.derived import derived_parts, renumbered, with_derived
 from tfdiff.pairing.effects import end_of_effect
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.rows import find_rows, row_signatures
+from tfdiff.pairing.scales import scaled_rule
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
 from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.selections import SELECTIONS
@@ -139,6 +140,8 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     if isinstance(found, str):
         planned.not_shared.append(("batches", found))
         return
+    a_parts, b_parts = _alike(first, a_steps, b_steps, list(found))
+    found = {key: _scaled(rule, key, reference, scout, plan, a_parts, b_steps) for key, rule in found.items()}
     plan.feeds = found
     for steps in others:  # a generator's steps, between those of its discriminator
         more = _rules_of(steps, a_steps, b_steps)
@@ -147,7 +150,6 @@ def _plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
         plan.feeds = more | plan.feeds
         plan.feeds_at |= dict.fromkeys(steps, more)
     plan.feeds_at |= dict.fromkeys(first, found) if plan.feeds_at else {}
-    a_parts, b_parts = _alike(first, a_steps, b_steps, list(found))
     planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
 
 
@@ -203,6 +205,25 @@ def _carried(trace: Trace) -> set[FeedKey]:
     """Places that are fed what the step before gave back: the first step's zeros there are no batch either."""
     seen = (o for k in range(trace.steps) for o in trace.step(k).observations)
     return {feed_key(o.site) for o in seen if "carried" in o.site.attrs}
+
+
+def _scaled(
+    rule: PartRule,
+    key: FeedKey,
+    reference: Trace,
+    scout: Trace,
+    plan: Plan,
+    a_parts: list[list[Array]],
+    b_steps: dict[int, dict[FeedKey, Array]],
+) -> PartRule:
+    """The rule, with the scale that one of the runs leaves to the data and the other to the step."""
+    inputs = plan.inputs.get(0, [])[rule.sources[0] :][:1]
+    own = [o.index for o in batch_of(scout.step(0), fed=True) if feed_key(o.site) == key][:1]
+    if rule.kind != "copy" or not inputs or not own:
+        return rule
+    a = np.concatenate([parts[rule.sources[0]].reshape(-1) for parts in a_parts])
+    b = np.concatenate([step[key].reshape(-1) for step in b_steps.values() if key in step])
+    return scaled_rule(rule, (a, b), (reference.step(0), scout.step(0)), (inputs[0], own[0]))
 
 
 def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> list[FeedKey]:
@@ -321,6 +342,7 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
     for k in range(min(reference.steps, scout.steps)):
         a, b = _draws(reference.step(k)), _draws(scout.step(k))
         rows = (_rows(scout.step(k)), _rows(reference.step(k))) if planned.plan.feeds else None
+        rows = rows if rows is not None and rows[1] else None  # a step without a batch takes none to b
         pairs = {j: (i, permutation) for i, j, permutation in _pair(a, b, rows)}
         numbers = scout.step(k).info.draws
         place = dict(zip(numbers[::2], numbers[1::2], strict=False))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SOURCES = frozenset({LEAF, *NEXT_OPS, *RANDOM_OPS})
 VALUELESS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+DECISIONS = frozenset({"Greater", "GreaterEqual", "Less", "LessEqual", "ArgMax", "ArgMin", "Round", "Rint"})
 FIRST_ROWS = 256
 _LARGE = 16 << 20
 """Bytes of an output outside every tape beyond which only its first rows are kept."""
@@ -169,12 +170,23 @@ def _last(found: ForwardPass, finder: Finder, labelled: set[Token]) -> list[Toke
     # what a loss computes of the logits before it looks at the labels is no output
     losses = {_call(op) for op in found.ops if op.code.api and any(t in labelled for t in op.outputs) and op.inputs}
     before = {t for op in found.ops if _call(op) not in losses for t in op.outputs if t in candidates}
-    candidates = returned or before or candidates
+    decided = _decided(found, finder)
+    candidates = returned or before - decided or before or candidates - decided or candidates
     covered: set[Token] = set()
     for op in reversed(found.ops):
         if any(t in covered or t in candidates for t in op.outputs):
             covered.update(op.inputs)
     return [t for op in found.ops for t in op.outputs if t in candidates and t not in covered]
+
+
+def _decided(found: ForwardPass, finder: Finder) -> set[Token]:
+    """What follows from decisions alone (`p > 0.5`, `argmax`): predicted classes, not what they are decided by."""
+    decided: set[Token] = set()
+    for op in found.ops:
+        computed = [t for t in op.inputs if finder.dependent(t) and finder.fed(t)]
+        if computed and (op.type in DECISIONS or all(t in decided for t in computed)):
+            decided.update(op.outputs)
+    return decided
 
 
 def _call(op: OpEvent) -> tuple[str | None, ...]:
