@@ -113,7 +113,7 @@ def _width(runs: Runs, view: StepView, located: Located, gap: Gap) -> Finding | 
             continue
         if one.units == other.units:
             return None  # its inputs differ: a consequence
-        words = f"the layer has {one.units} outputs in a, {other.units} in b"
+        words = f"the layer's number of outputs is {one.units} in a, {other.units} in b"
         numbers = {"a": one.units, "b": other.units}
         return _finding(runs, view, located, (one, other), "width", words, numbers)
     return None
