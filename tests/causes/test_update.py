@@ -154,6 +154,23 @@ def test_clipping(first, kind, c):
     assert cause.error_after < 1e-3
 
 
+def test_clipping_inside_an_adaptive_optimizer(first):
+    """Updates that are no multiple of the gradients do not show it; the optimizer's settings do."""
+
+    def adaptive(c: float):
+        def apply(p: Program, name: str, g: np.ndarray, _: int) -> None:
+            g = g * min(1.0, c / np.linalg.norm(g))
+            p.assign(name, (0.05 * g / (np.abs(g) + 0.01)).astype(np.float32))
+
+        return apply
+
+    plain = {**told(0.05, "Adam"), "config": {"beta_1": 0.9}}
+    clipping = {**plain, "config": {"beta_1": 0.9, "clipnorm": 0.02}}
+    a = program("a.py", adaptive(0.02), optimizer=clipping, steps=3)
+    cause = first(a, program("b.py", adaptive(1e9), optimizer=plain, steps=3))
+    assert (cause.code, cause.constants) == ("grad-clipping", {"a": pytest.approx(0.02), "b": None})
+
+
 def test_sign_of_the_gradient_is_no_learning_rate(first):
     """Updates that are not proportional have no rate in common."""
 

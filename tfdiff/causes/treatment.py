@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -135,7 +135,25 @@ def _read_flow(scene: Scene, side: Side, step: int) -> Flow | None:
         return None
     if applied and relative_error(joined(tape), joined(applied)) > 1e-4:
         return Flow(tape, applied, 1e-6)
-    return _of_updates(scene, side, step, tape, variables)
+    shown = None if _settings(side).get("momentum") else _of_updates(scene, side, step, tape, variables)
+    return shown or _declared(side, tape, found["weight gradient"])
+
+
+def _settings(side: Side) -> dict[str, Any]:
+    return dict(side.optimizer().get("config") or {})
+
+
+def _declared(side: Side, tape: list[Floats], everything: dict[int | None, Floats]) -> Flow | None:
+    """What an adaptive optimizer says it does with the gradients it is handed: its updates do not show it."""
+    config = _settings(side)
+    if not config:
+        return None
+    kind, constant = next(((k, config[name]) for k, name in KERAS.items() if config.get(name)), ("none", 1.0))
+    if not isinstance(constant, (int, float)):
+        return None
+    if kind == "global norm":  # of all gradients, whichever the divergence is about
+        kind, constant = "scale", min(1.0, float(constant) / max(_norm(joined(everything.values())), TINY))
+    return Flow(tape, Treatment(kind, float(constant)).apply(tape), 1e-6)
 
 
 def _all(
