@@ -234,6 +234,15 @@ def test_penalty_left_out(first, l1):
     assert ("L1" if l1 else "L2") in cause.summary
 
 
+def test_penalty_left_out_next_to_another_fault_of_the_loss(diff):
+    """A loss that differs by more than the penalty has both causes; one that differs by just the penalty has one."""
+    penalty = penalized({"hidden/w": 1e-3, "out/w": 1e-3})
+    result = diff(classifier("a.py", penalty, one_hot()), classifier("b.py", squares(np.sum), one_hot()))
+    assert [cause.code for cause in result.causes] == ["loss-reduction", "loss-regularization-missing"]
+    result = diff(classifier("a.py", penalty, one_hot()), classifier("b.py", squares(np.mean), one_hot()))
+    assert [cause.code for cause in result.causes] == ["loss-regularization-missing"]
+
+
 def test_penalty_of_another_strength_is_unexplained(first):
     """Both have a penalty: none is missing."""
     a = classifier("a.py", penalized({"hidden/w": 1e-3}), one_hot())

@@ -36,9 +36,8 @@ def regularization_missing(scene: Scene) -> Proposal | None:
     if bool(a) == bool(b):
         return None
     side, terms = (scene.a, a) if a else (scene.b, b)
-    proof = _by_loss(scene, side, terms)
-    if proof[1] > max(2e-5, 0.1 * proof[0]):
-        proof = _by_weights(scene, side, terms)
+    # where the losses differ for other reasons too, what is left of their difference may be small and no proof
+    proof = min(_by_loss(scene, side, terms), _by_weights(scene, side, terms), key=lambda errors: errors[1])
     lambdas = _distinct([term.strength for term in terms])
     strength = ", ".join(number(value) for value in lambdas)
     count = len({variable for term in terms for variable in term.variables})

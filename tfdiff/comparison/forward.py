@@ -80,7 +80,8 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     if found is None:
         return ForwardResult(error, ())
     main = located_finding(runs, view, found.located, found.roots)
-    extra = penalty_finding(runs, view, found.located.matching) if main.divergence.phase == "forward" else None
+    other = main.divergence.phase == "forward" or _beyond_penalties(view)
+    extra = penalty_finding(runs, view, found.located.matching) if other else None
     return ForwardResult(error, (main, extra) if extra else (main,), found.located)
 
 
@@ -307,6 +308,17 @@ def penalty_finding(runs: Runs, view: StepView, matching: Matching) -> Finding |
     numbers = {"a": total_a, "b": total_b}
     pairing = pairing_of(view, matching)
     return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, kind="absent", numbers=numbers)
+
+
+def _beyond_penalties(view: StepView) -> bool:
+    """Whether the losses differ by more than their penalties: then a difference inside the loss is another one."""
+    graphs = view.a, view.b
+    losses = [graph.observations[graph.loss].stats.mean if graph.loss is not None else 0.0 for graph in graphs]
+    rest = [
+        loss - sum(graph.observations[i].stats.mean for i in _penalties(graph))
+        for graph, loss in zip(graphs, losses, strict=True)
+    ]
+    return abs(rest[0] - rest[1]) > view.tolerances.loss * max(abs(loss) for loss in losses)
 
 
 def _penalties(graph: StepGraph) -> list[int]:
