@@ -171,6 +171,25 @@ def test_mean_over_the_batch_only(first):
     assert (cause.code, cause.constants["ratio"]) == ("loss-reduction", pytest.approx(5))
 
 
+def test_a_term_summed_here_and_averaged_there(first):
+    """Where a loss has several terms, the one that is reduced otherwise is named."""
+
+    def two_terms(reduce: str):
+        def apply(p: Program, z: int, y: int) -> int:
+            loss = squares(np.mean)(p, z, y)
+            each = p.op("Exp", np.exp(p.value(z).astype(np.float64)), z, line=13)
+            rows = getattr(p.value(each), reduce)(axis=1)
+            term = p.op(reduce.title(), rows, each, p.constant(1), line=14)
+            square = p.op("Square", p.value(term).astype(np.float64) ** 2, term, line=15)
+            whole = p.op("Mean", np.asarray(p.value(square).mean()), square, line=15)
+            return p.op("AddV2", p.value(loss).astype(np.float64) + p.value(whole), loss, whole, line=16)
+
+        return apply
+
+    cause = first(classifier("a.py", two_terms("sum"), one_hot()), classifier("b.py", two_terms("mean"), one_hot()))
+    assert (cause.code, cause.constants, cause.b.source) == ("loss-reduction", {"ratio": 0.2}, "b.py:14")
+
+
 def test_a_factor_that_is_no_count_is_unexplained(first):
     """Times 1.3 is no reduction."""
     cause = first(

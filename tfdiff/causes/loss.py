@@ -9,7 +9,7 @@ import numpy as np
 
 from tfdiff.causes.functions import log_softmax, sigmoid, softmax, softplus
 from tfdiff.causes.hypothesis import Proposal
-from tfdiff.causes.scene import same
+from tfdiff.causes.scene import LINEAR_OPS, same
 from tfdiff.causes.words import api_of, at, b_site, number
 from tfdiff.pairing.distance import relative_error
 
@@ -200,7 +200,7 @@ def keras_loss(scene: Scene, site: Site | None) -> bool:
 
 def loss_reduction(scene: Scene) -> Proposal | None:
     """The same terms, reduced by another factor: sum against mean, or a mean over other axes."""
-    return _by_factor(scene) or _broadcast(scene)
+    return _by_factor(scene) or _of_a_term(scene) or _broadcast(scene)
 
 
 def _by_factor(scene: Scene) -> Proposal | None:
@@ -278,6 +278,35 @@ def _reduction_fix(scene: Scene, index: int, share: float, shape: tuple[int, ...
     else:
         what = f"tf.reduce_sum(...) / {number(1.0 / share)}"
     return f"{what} for the loss{at(place)}"
+
+
+def _of_a_term(scene: Scene) -> Proposal | None:
+    """One term of the loss (a divergence, say) is summed over an axis here and averaged there."""
+    if scene.a.frontier is None or scene.b.frontier is None:
+        return None
+    at_a, at_b = scene.a.frontier, scene.b.frontier
+    ops = scene.a.observations[at_a], scene.b.observations[at_b]
+    values = scene.a.array(at_a), scene.b.array(at_b)
+    if {seen.site.op for seen in ops} != {"Sum", "Mean"} or values[0] is None or values[1] is None:
+        return None
+    for side, index in ((scene.a, at_a), (scene.b, at_b)):
+        if any(side.observations[i].site.op in LINEAR_OPS for i in side.descendants(index) & set(side.bad)):
+            return None  # a layer goes on from it: no loss
+    counts = [
+        side.observations[seen.inputs[0]].size // max(seen.size, 1) for side, seen in zip(scene.sides, ops, strict=True)
+    ]
+    if counts[0] != counts[1] or values[0].size != values[1].size:
+        return None
+    ratio = float(counts[0]) if ops[0].site.op == "Sum" else 1.0 / counts[0]
+    words = {"Sum": "summed", "Mean": "averaged"}
+    return Proposal(
+        relative_error(values[0], values[1].reshape(values[0].shape)),
+        scene.a.error(at_a, values[1] * ratio),
+        f"a term of the loss is {words[ops[1].site.op]} over {counts[0]} numbers in B, {words[ops[0].site.op]} in A",
+        f"tf.reduce_{ops[0].site.op.lower()}(...){at(scene.finding.divergence.b)}",
+        {"ratio": float(f"{1.0 / ratio:.6g}")},
+        fitted=0,
+    )
 
 
 def _broadcast(scene: Scene) -> Proposal | None:
