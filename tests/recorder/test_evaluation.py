@@ -178,6 +178,15 @@ def test_steps_stop_the_script(files, tfdiff, tmp_path):
     assert [each[:2] for each in passes(tmp_path / "a.h5")] == [("evaluate", 4)]
 
 
+def test_the_output_of_a_compiled_evaluation_is_what_the_model_returned(files, tfdiff, tmp_path):
+    """The losses per row that are computed behind it in the same function are none."""
+    files(a=FIT)
+    assert tfdiff("record", "--quiet", "--steps", "6", "a.py").code == 0
+    with open_trace(tmp_path / "a.h5") as trace:
+        block = trace.eval(0)
+        assert [block.observations[i].site.op for i in block.evaluation.outputs] == ["Softmax"]
+
+
 def test_building_is_no_pass(files, tfdiff, tmp_path):
     """Symbolic calls, summaries and weights that are looked at are no passes; a call that is thrown away is one."""
     files(

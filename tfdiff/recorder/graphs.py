@@ -386,12 +386,12 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
         [names.get(t, t) for t in item.inputs],
         outputs,
         taken,
-        item.attrs,
-        item.boundary,
-        True,
-        own,
-        after,
-        item.result,
+        attrs=item.attrs,
+        boundary=item.boundary,
+        taped=True,
+        own=own,
+        after=after,
+        result=item.result,
     )
     names.update(zip(item.outputs, outputs, strict=True))
     sink(event)
