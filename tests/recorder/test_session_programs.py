@@ -271,3 +271,29 @@ def test_threads_and_rows_that_do_not_fit(tfdiff, tmp_path):
             (note,) = trace.header.not_recorded
             assert note["what"].startswith("training runs at a.py:")
             assert "another thread" in note["why"]
+
+
+IMPORTED = """
+x = tf.placeholder(tf.float32, [None, 6], name="x")
+loss = tf.reduce_mean(tf.square(tf.matmul(x, tf.get_variable("w", [6, 2]))), name="loss")
+train = tf.train.AdamOptimizer(0.1).minimize(loss, name="train")
+X, saver = random.normal(size=(32, 6)), tf.train.Saver()
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    session.run(train, {x: X[:8]})
+    path = saver.save(session, "./model")
+tf.reset_default_graph()
+with tf.Session() as session:
+    tf.train.import_meta_graph(path + ".meta").restore(session, path)
+    print(session.run(["train", "loss:0"], {"x:0": X[8:16]})[1] > 0)
+"""
+
+
+def test_an_imported_graph(tfdiff, tmp_path):
+    """A graph that is read from a file is trained on; that its steps are not recorded is said."""
+    (tmp_path / "a.py").write_text(HEAD + IMPORTED)
+    ran = tfdiff("record", "--steps", 0, "a.py")
+    assert (ran.code, ran.out, "tfdiff failed" in ran.err) == (0, "True\n", False), ran.err
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert trace.steps == 1
+        assert any(note["what"].startswith("the training graph that runs at") for note in trace.header.not_recorded)

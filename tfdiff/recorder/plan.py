@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Drawn = tuple[Block, Observation]
 
 _KINDS = ("weight", "state")
-_DRAWING = re.compile("Random|CandidateSampler$|^Stateful")
+_DRAWING = re.compile("Random(?!Get)|CandidateSampler$|Shuffle$|^Stateful(Standard|Truncated|Uniform)")
 
 
 @dataclass
