@@ -67,8 +67,8 @@ class Frames:
         return NOWHERE
 
     def of_traceback(self, traceback: Any) -> str | None:
-        """The user's innermost line in the stack that TensorFlow keeps of an op."""
-        for frame in reversed(traceback):
+        """The user's innermost line in the stack that TensorFlow keeps of an op; it has none of an imported one."""
+        for frame in reversed(traceback or ()):
             if _kind(frame.filename) == "user":
                 return self._place(frame.filename, frame.lineno)
         return None

@@ -6,6 +6,7 @@ tensors are the batch, which places draw random numbers) that an eager script on
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from tfdiff.pairing.variables import convert, pair_variables, variable_uses
 from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.share import OUTSIDE, FeedKey, NoiseKey, Plan, Wanted, feed_key
-from tfdiff.recorder.stream import LEAF
+from tfdiff.recorder.stream import LEAF, RANDOM_OPS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     Drawn = tuple[Block, Observation]
 
 _KINDS = ("weight", "state")
+_DRAWING = re.compile("Random(?!Get)|CandidateSampler$|Shuffle$|^Stateful(Standard|Truncated|Uniform)")
 
 
 @dataclass
@@ -160,7 +162,7 @@ def _kinds(b_steps: dict[int, dict[FeedKey, Array]]) -> list[list[int]]:
         keys = frozenset(step)
         first = next(iter(kinds), keys)
         if keys:
-            kinds.setdefault(min(first, keys), []).append(k)
+            kinds.setdefault(first if keys.issuperset(first) else keys, []).append(k)
     return list(kinds.values())
 
 
@@ -364,7 +366,15 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
         planned.not_shared.append(
             (what, f"the reference has no counterpart for {unpaired[key]} of its {len(draws[key])} draws")
         )
-    planned.shared["noise"] = not unpaired
+    others = _other_draws(scout)
+    planned.not_shared += [(f"what {place} draws", f"the draws of {op} are not shared") for place, op in others]
+    planned.shared["noise"] = not unpaired and not others
+
+
+def _other_draws(trace: Trace) -> list[tuple[str | None, str]]:
+    """Line and type of ops that draw random numbers in a way that sharing does not know: negative samples, orders."""
+    sites = (o.site for o in trace.step(0).observations if o.site.phase in ("forward", "loss"))
+    return sorted({(s.called, s.op) for s in sites if _DRAWING.search(s.op) and s.op not in RANDOM_OPS}, key=str)
 
 
 def _opposite(pairs: list[tuple[Drawn, Drawn]]) -> bool:

@@ -72,6 +72,8 @@ class Recording:
         """Whether a gradient call is running: what it asks for itself (recomputation) is part of it."""
         self.failed: str | None = None
         self._thread = threading.get_ident()
+        self.elsewhere_seen: list[str] = []
+        """Training runs that other threads made; said in the end, for the trace is written by this one."""
         self._last_call: tuple[Any, Any] = (None, None)
 
     @contextlib.contextmanager
@@ -103,6 +105,11 @@ class Recording:
         return not self.output.done and threading.get_ident() == self._thread
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether a recording goes on, but in another thread than this one."""
+        return not self.output.done and threading.get_ident() != self._thread
+
+    @property
     def evaluating(self) -> bool:
         """Whether `evaluate` or its like is running: its batches and draws are never those of a training step."""
         return self.builder.evals.inside
@@ -124,6 +131,8 @@ class Recording:
 
     def finish(self, *, complete: bool = True) -> None:
         """Close what is pending; of a run that failed, only a step whose update had begun."""
+        for what in dict.fromkeys(self.elsewhere_seen):
+            self.output.not_recorded(what, "another thread than the one that builds the graph makes them")
         if not complete and not self.builder.updated:
             self.builder.drop()
         if self.builder.waiting and not self.output.done:

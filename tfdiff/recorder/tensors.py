@@ -29,7 +29,8 @@ def static_value(op_type: str, tensor: Any) -> Any:
         return None
     from tensorflow.python.framework import tensor_util
 
-    return tensor_util.constant_value(tensor)
+    # not `constant_value`: from then on a session would refuse to be fed something in the constant's place
+    return tensor_util.MakeNdarray(tensor.op.get_attr("value"))
 
 
 def depends_on_variable(op_type: str, inputs: Sequence[Any], program: Any) -> bool:

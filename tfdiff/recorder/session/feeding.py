@@ -62,7 +62,8 @@ class Feeding:
     def feed(self, plan: RunPlan, dead: set[Token], raw: RawRun, feeds: Any) -> Fed:
         """What goes into a run for which the script feeds `feeds`."""
         fed = Fed(dict(feeds), numbers=self._numbers(plan), draws=self._draws(plan, dead))
-        fed.rows_stay = self._shares(plan) and self.recording.share.active and self._has_text(plan, dead, feeds)
+        if self._shares(plan) and self.recording.share.active:
+            fed.rows_stay = self._has_text(plan, dead, feeds) or self._uneven(feeds)
         for number, (key, value) in enumerate(feeds.items()):
             fed.script.append(self._feed(key.deref(), value, number, plan, fed))
         if self._shares(plan) and self.recording.share.active:
@@ -81,6 +82,15 @@ class Feeding:
             why = f"texts are part of them ({self.recording.frames.here().called}), which are not recorded"
             self.recording.output.not_shared("batches", why)
         return bool(texts)
+
+    def _uneven(self, feeds: Any) -> bool:
+        """Whether what is shared has not the same number of rows: the script's own run shall fail as it does."""
+        place = self.recording.frames.here().called
+        keys = [(LEAF, place, number, True, 0) for number in range(len(feeds))]
+        shared = [
+            np.shape(v) for key, v in zip(keys, feeds.values(), strict=True) if self.recording.share.has_rule(key)
+        ]
+        return len({shape[:1] for shape in shared}) > 1
 
     def _shares(self, plan: RunPlan) -> bool:
         """Whether batches and noise are the reference's: in a step, or in a pass where nothing trains."""

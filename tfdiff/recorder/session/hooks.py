@@ -35,6 +35,8 @@ def _hook_runs(parts: Parts, patches: Patches) -> None:
                 return original(self, handle, targets, fetches, feeds, options, run_metadata)
 
             if not recording.active:
+                if recording.elsewhere:
+                    parts.sessions.elsewhere(self.graph, [*target_list, *(t.op for t in fetch_list)])
                 return main(target_list, fetch_list, feed_dict)
             if handle is not None:
                 why = "a run in parts cannot be asked for more than it was set up for"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.session.closure import depends_on_variables, is_pure
+from tfdiff.recorder.session.closure import ancestors, depends_on_variables, is_pure
 from tfdiff.recorder.session.feeding import Feeding
 from tfdiff.recorder.session.planning import Planner, RunPlan, interesting
 from tfdiff.recorder.session.replay import Ran, Replay
@@ -52,6 +52,7 @@ class Sessions:
         self._building = building
         self._planner = Planner(recording, building)
         self._feeding = Feeding(recording, building)
+        self._elsewhere: set[Any] = set()
         self._refused: tuple[RunPlan, str] | None = None
 
     def run(
@@ -76,6 +77,14 @@ class Sessions:
             self._feeding.handed_out(made)
         found = {t._id: value for t, value in zip(asked, results, strict=False)} | given
         return [found[t._id] for t in fetches]
+
+    def elsewhere(self, graph: Any, targets: list[Any]) -> None:
+        """Another thread runs the session: it is not recorded, which is worth a word where it trains."""
+        key = (id(graph), *(op.name for op in targets))
+        if key not in self._elsewhere:
+            self._elsewhere.add(key)
+            if any("Apply" in op.type for op in ancestors(targets, frozenset())):
+                self.recording.elsewhere_seen.append(f"training runs at {self.recording.frames.here().called}")
 
     @safe
     def prepare(self, graph: Any, raw: RawRun, targets: list[Any], fetches: list[Any], feeds: Any) -> Prepared | None:
