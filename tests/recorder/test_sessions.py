@@ -416,3 +416,27 @@ def test_noise_of_steps_that_have_a_batch_on_one_side_only(tmp_path, tfdiff):
     assert tfdiff("record", "--quiet", "--steps", 0, "--reference", "a.h5", "b.py").code == 0
     ran = tfdiff("diff", "a.h5", "b.h5")
     assert ran.code == 0, ran.out
+
+
+def test_a_loop_after_a_loop(tf, tmp_path):
+    """What leaves a loop of control flow v1 comes after all that enters it, in whatever order that was built."""
+    v1 = tf.compat.v1
+    v1.disable_control_flow_v2()
+    try:
+        with tfdiff.record(tmp_path / "a.h5", steps=0, quiet=True), tf.Graph().as_default():
+            x = v1.placeholder(tf.float32, [None, 3, 4])
+            _, state = v1.nn.dynamic_rnn(Cell(v1), x, dtype=tf.float32)
+            made = tf.TensorArray(tf.float32, size=3)
+            loop = [0, state, made]
+            body = lambda n, h, made: (n + 1, tf.tanh(h), made.write(n, h))  # noqa: E731
+            stacked = tf.while_loop(lambda n, *_: n < 3, body, loop)[2].stack()
+            train = v1.train.GradientDescentOptimizer(0.1).minimize(tf.reduce_mean(tf.square(stacked - 1.0)))
+            with v1.Session() as session:
+                session.run(v1.global_variables_initializer())
+                session.run(train, {x: X[:16].reshape(16, 3, 4)})
+    finally:
+        v1.enable_control_flow_v2()
+    with open_trace(tmp_path / "a.h5") as trace:
+        forward = [o.site for o in trace.step(0).observations if o.site.phase == "forward"]
+        assert [site.role for site in forward].count("input") == 1
+        assert [site.op for site in forward].count("MatMul") == 3

@@ -88,8 +88,16 @@ def _sorted(ops: Sequence[Any], fed: frozenset[Token], order: Mapping[str, int])
     inside = {op.name: op for op in ops}
     before: dict[str, set[str]] = {}
     consumers: dict[str, list[str]] = {}
+    entries: dict[int, set[str]] = {}
+    for op in ops:
+        if op.type in ENTRIES:
+            entries.setdefault(id(op._get_control_flow_context()), set()).add(op.name)
     for op in ops:
         producers = {t.op.name for t in op.inputs if t._id not in fed} | {c.name for c in op.control_inputs}
+        if op.type in EXITS:  # over the back edges, which are cut here, anything that enters may come out
+            entered = entries.get(id(op._get_control_flow_context()), set())
+            # what a gradient adds to the loop (counters, stacks) enters later, and is for the gradient alone
+            producers |= {name for name in entered if order.get(name, 0) < order.get(op.name, 0)}
         before[op.name] = {name for name in producers if inside[name].type not in _BACK_EDGES}
         for name in before[op.name]:
             consumers.setdefault(name, []).append(op.name)
