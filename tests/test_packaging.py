@@ -61,7 +61,9 @@ def test_metadata(wheel):
 def test_opening_a_trace_needs_no_tensorflow(wheel):
     """TensorFlow is asked for by the extra tf only."""
     needs = re.findall(r"\nRequires-Dist: (.*)", metadata(wheel, "METADATA"))
-    assert not [need for need in needs if need.startswith(("tensorflow", "tf")) and "extra == 'tf'" not in need]
+    of_tensorflow = [need for need in needs if need.startswith(("tensorflow", "tf_keras", "tf-keras"))]
+    assert of_tensorflow
+    assert all("extra == 'tf'" in need for need in of_tensorflow)
     assert {re.match(r"[\w-]+", need).group() for need in needs if "extra" not in need} == {
         "h5py",
         "numpy",

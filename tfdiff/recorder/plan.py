@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     Drawn = tuple[Block, Observation]
 
 _KINDS = ("weight", "state")
-_DRAWING = re.compile("Random(?!Get)|CandidateSampler$|Shuffle$|^Stateful(Standard|Truncated|Uniform)")
+_DRAWING = re.compile(
+    "Random(?!Get|UniformFullInt)|CandidateSampler$|Shuffle$|^Stateful(Standard|Truncated|Uniform(?!FullInt))"
+)
+"""Ops that draw; integers of the full range are seeds for other draws."""
 
 
 @dataclass
