@@ -91,8 +91,8 @@ DEMOS: tuple[Demo, ...] = (
         "A Keras CNN against tf.layers and contrib's batch norm in a session: loss 0.2 here, 0.7 there",
         ("a.py", "b.py"),
         (
-            Fault("stride-or-pool", "a.py:15", "b.py:52", "seed", "the first pooling has windows of 2 x 2, a's 3 x 3"),
             Fault("dropout-rate", "a.py:16", "b.py:53", "seed", "keep probability 0.8 taken for the rate, a drops 0.2"),
+            Fault("dropout-rate", "a.py:22", "b.py:58", "seed", "and so in the five other dropouts"),
             Fault("arch-width", "a.py:47", "b.py:79", "seed", "two output units, a has one with a sigmoid"),
             Fault(
                 "state-updates-not-run",

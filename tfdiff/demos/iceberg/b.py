@@ -1,9 +1,9 @@
 # "Performance problem TF VS Keras" (a GitHub issue, after the Kaggle kernel "keras model for beginners"): "the TensorFlow
 # normal model", as printed there but for the import (tf.compat.v1), tf.contrib (gone: batch_norm below does what contrib's did,
-# flatten is tf.layers') and everything behind y_estimated, which was not printed.
+# flatten is tf.layers'), everything behind y_estimated, which was not printed, and the first pooling: there it had windows of
+# 2 x 2 where the Keras model has 3 x 3, a slip in front of what the question is about.
 #
 # What differs from a.py, from the front of the pipeline to its end (all of it the issue's own):
-#     - the first pooling has windows of 2 x 2, the Keras model's has 3 x 3
 #     - dropout rates 0.8, 0.8, 0.7, 0.7, 0.8, 0.8: keep probabilities where tf.layers.dropout takes the rate
 #     - batch_norm puts its updates into UPDATE_OPS, nobody runs them: the moving statistics stay at 0 and 1
 #     - two output units where the Keras model has one with a sigmoid
@@ -49,7 +49,7 @@ isTrainPlace=tf.placeholder(tf.bool)
 with tf.name_scope('conv_1'):
     conv_1=tf.layers.conv2d(x,64,[3,3],activation=tf.nn.relu)
     batch_n1 = batch_norm(conv_1,center=True, scale=True, is_training=isTrainPlace, scope='bn1')
-    mpool_1=tf.layers.max_pooling2d(batch_n1,pool_size=(2,2),strides=(2,2))
+    mpool_1=tf.layers.max_pooling2d(batch_n1,pool_size=(3,3),strides=(2,2))
     dropout_1=tf.layers.dropout(mpool_1,rate=0.8,training=isTrainPlace)
 with tf.name_scope('conv_2'):
     conv_2=tf.layers.conv2d(dropout_1,128,[3,3],activation=tf.nn.relu)
