@@ -15,10 +15,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from ast import literal_eval
 from pathlib import Path
 
-from tfdiff.recorder import launch
+from tfdiff.recorder import children
 
 sys.path[0] = str(Path(__file__).resolve().parents[1] / "recorder")
 zygote = importlib.import_module("zygote")
@@ -28,14 +27,16 @@ if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
     assert tf_keras.__version__
 
 
-def scout(command: list[str], *, kept: Path, **_: object) -> subprocess.CompletedProcess[str]:
-    """A scouting run, or its trace from before."""
-    options = literal_eval(command[2].partition("scout_main(")[2].rpartition("))")[0])
-    output = Path(json.loads(options)["output"])
+def child(command: list[str], *, kept: Path, **_: object) -> subprocess.CompletedProcess[str]:
+    """A further run; of a scouting one its trace from before, if there is one."""
+    order = json.loads(zygote.order_of(command))
+    if order["kind"] != "scout":
+        return zygote.child(command)
+    output = Path(order["options"]["output"])
     if kept.exists():
         shutil.copyfile(kept, output)
         return subprocess.CompletedProcess(command, 0)
-    done = zygote.scout(command)
+    done = zygote.child(command)
     if output.exists():
         unfinished = kept.with_suffix(f".{os.getpid()}")
         shutil.copyfile(output, unfinished)
@@ -53,7 +54,7 @@ def serve() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         kept = order.pop("scout")
-        launch.subprocess.run = zygote.scout if kept is None else functools.partial(scout, kept=Path(kept))
+        children.subprocess.run = zygote.child if kept is None else functools.partial(child, kept=Path(kept))
         print(zygote.forked(lambda order=order: zygote.job(**order)), file=answers, flush=True)
 
 

@@ -2,7 +2,8 @@
 
 Reads one JSON line per job from stdin (`{"cwd", "arguments", "out", "err"}`) and answers with the exit code. A forked
 child has TensorFlow and Keras imported and nothing else done with them; the script's own import then finds them there.
-The scouting run of `--reference` is forked in the same way; `test_style_one_real_process` goes without any of this.
+Further runs of a script (`--reference` scouts first) are forked in the same way;
+`test_style_one_real_process` goes without any of this.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import keras
 import tensorflow as tf
 
 from tfdiff.cli import main
-from tfdiff.recorder import launch
+from tfdiff.recorder import children, launch
 
 assert keras.backend.backend() == "tensorflow"
 assert tf.__version__
@@ -45,17 +46,21 @@ def forked(action) -> int:
         os._exit(code)
 
 
-def scout(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-    """The process that launch starts for a scouting run, forked: same entry, same options, silent."""
-    folder, options = literal_eval(command[2].split("sys.path[0] = ")[1].split(";")[0]), command[2]
-    text = literal_eval(options.partition("scout_main(")[2].rpartition("))")[0])
+def order_of(command: list[str]) -> str:
+    """What the process that launch starts for a further run is told to do."""
+    return literal_eval(command[2].partition("child_main(")[2].rpartition("))")[0])
+
+
+def child(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    """The process that launch starts for a further run of the script, forked: same entry, same options, silent."""
+    folder, text = literal_eval(command[2].split("sys.path[0] = ")[1].split(";")[0]), order_of(command)
 
     def run() -> int:
         silent = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silent, stream)
         sys.path[0] = folder
-        return launch.scout_main(text)
+        return launch.child_main(text)
 
     return subprocess.CompletedProcess(command, forked(run))
 
@@ -71,7 +76,7 @@ def job(cwd: str, arguments: list[str], out: str, err: str) -> int:
 
 def serve() -> None:
     """Answer jobs until stdin ends."""
-    launch.subprocess.run = scout
+    children.subprocess.run = child
     gc.collect()
     gc.freeze()  # or each fork would copy all of TensorFlow's objects when it first collects
     answers = os.fdopen(os.dup(1), "w")

@@ -6,18 +6,16 @@ import contextlib
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
-from tfdiff.model import RecordOptions
-from tfdiff.recorder import generator_hooks
+from tfdiff.recorder import children, generator_hooks
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.output import Output
@@ -33,12 +31,8 @@ from tfdiff.trace.reader import open_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tfdiff.model import RecordOptions
     from tfdiff.trace.reader import Trace
-
-_SCOUT = (
-    "import sys; sys.path[0] = {folder!r}; "
-    "from tfdiff.recorder.launch import scout_main; sys.exit(scout_main({options!r}))"
-)
 
 
 def record(options: RecordOptions) -> int:
@@ -64,15 +58,7 @@ def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Pl
     if not options.quiet:
         print("tfdiff: a first run to learn the structure, its output is not shown", file=sys.stderr)
     scouted = replace(options, output=path, reference=None, quiet=True, keep_running=False)
-    data = {**asdict(scouted), "output": str(path), "reference": None, "share": sorted(scouted.share), "seed": seed}
-    launch = _SCOUT.format(folder=str(Path(sys.executable).parent), options=json.dumps(data))
-    subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", launch],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
+    children.run_child("scout", scouted, seed=seed)
     try:
         with open_trace(path) as scout:
             return make_plan(reference, scout, options.share) if scout.steps else None
@@ -80,20 +66,16 @@ def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Pl
         return None
 
 
-def scout_main(text: str) -> int:
-    """Entry of the scouting process."""
-    data = json.loads(text)
-    seed = data.pop("seed")
-    options = RecordOptions(
-        **{
-            **data,
-            "arguments": tuple(data["arguments"]),
-            "output": Path(data["output"]),
-            "share": frozenset(data["share"]),
-        }
-    )
+def child_main(text: str) -> int:
+    """Entry of the processes that `children.run_child` starts.
+
+    scout: the script with nothing shared, to learn its structure.
+    """
+    order = json.loads(text)
+    options = children.from_json(order["options"])
     with contextlib.suppress(TfdiffError):
-        return _main_pass(options, None, seed)
+        if order["kind"] == "scout":
+            return _main_pass(options, None, order["seed"])
     return 2
 
 

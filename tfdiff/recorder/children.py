@@ -1,0 +1,52 @@
+"""Further runs of a script, each in a silent process of its own: TensorFlow and the script must begin anew."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tfdiff.model import RecordOptions
+
+# Starts as tfdiff's console script does: the current folder must not come first on the import path.
+_LAUNCH = (
+    "import sys; sys.path[0] = {folder!r}; "
+    "from tfdiff.recorder.launch import child_main; sys.exit(child_main({order!r}))"
+)
+
+
+def run_child(kind: str, options: RecordOptions, **more: Any) -> int:
+    """Run the script once more for the purpose `kind` (see `launch.child_main`); returns the process's exit code.
+
+    `more` are JSON values for that purpose. What the script prints is not shown, and it has no input.
+    """
+    order = json.dumps({"kind": kind, "options": to_json(options), **more})
+    launch = _LAUNCH.format(folder=str(Path(sys.executable).parent), order=order)
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", launch],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+
+
+def to_json(options: RecordOptions) -> dict[str, Any]:
+    """The options as JSON values."""
+    reference = None if options.reference is None else str(options.reference)
+    changed = {"output": str(options.output), "reference": reference, "share": sorted(options.share)}
+    return {**asdict(options), **changed}
+
+
+def from_json(data: dict[str, Any]) -> RecordOptions:
+    """The options that `to_json` has written."""
+    changed = {
+        "arguments": tuple(data["arguments"]),
+        "output": Path(data["output"]),
+        "reference": None if data["reference"] is None else Path(data["reference"]),
+        "share": frozenset(data["share"]),
+    }
+    return RecordOptions(**{**data, **changed})
