@@ -87,6 +87,11 @@ class Trace:
         self.header = header
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Complete blocks per tree."""
+        return dict(self._counts)
+
+    @property
     def evals(self) -> int:
         """Complete evaluation and prediction passes."""
         return self._counts["evals"]

@@ -16,6 +16,7 @@ from tfdiff.errors import UsageError
 from tfdiff.trace.codec import clean, to_json
 from tfdiff.trace.guard import shown
 from tfdiff.trace.pack import Packed, bare, pack, pieces
+from tfdiff.trace.reader import open_trace
 from tfdiff.trace.records import ExistsError, WriteError
 from tfdiff.trace.schema import COUNTED, MOST_BLOCKS, SCHEMA, TREES, block_path
 
@@ -42,19 +43,43 @@ class TraceWriter:
     """
 
     def __init__(self, path: Path, *, force: bool = False) -> None:
+        self._set_up(path)
+        _check_target(path, force=force)
+        try:
+            self._file, self._handle = self._open(path, "w")
+        except OSError as error:
+            raise WriteError(_refused(path, error)) from None
+        _OPEN.add(self)
+        self._write(self._begin)
+
+    @classmethod
+    def reopen(cls, path: Path) -> TraceWriter:
+        """A writer that adds to a closed trace, behind what it holds and as safely: it stays what it was until a block
+        is complete.
+
+        Raises TraceError for a file that is no unbroken trace, WriteError where it cannot be written to.
+        """
+        with open_trace(path) as trace:
+            counts, sites = trace.counts, dict(trace.sites)
+        writer = cls.__new__(cls)
+        writer._set_up(path)  # noqa: SLF001 - of this class
+        writer._counts |= counts  # noqa: SLF001
+        writer._sites = sites  # noqa: SLF001
+        try:
+            writer._file, writer._handle = writer._open(path, "r+")  # noqa: SLF001
+            writer._commit = writer._file["commit"].id.get_offset()  # noqa: SLF001
+        except OSError as error:
+            raise WriteError(_refused(path, error)) from None
+        _OPEN.add(writer)
+        return writer
+
+    def _set_up(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._counts = dict.fromkeys(TREES, 0)
         self._sites: dict[int, Site] = {}
         self._broken = ""
-        _check_target(path, force=force)
-        try:
-            self._file, self._handle = self._create(path)
-        except OSError as error:
-            raise WriteError(_refused(path, error)) from None
-        _OPEN.add(self)
-        self._write(self._begin)
 
     def header(self, header: Header) -> None:
         """What the trace says of its run; the last call wins."""
@@ -118,9 +143,9 @@ class TraceWriter:
     ) -> None:
         self.close()
 
-    def _create(self, path: Path) -> tuple[h5py.File, int]:
+    def _open(self, path: Path, mode: str) -> tuple[h5py.File, int]:
         # Formats after v108 mark an open file, and one left by a killed writer would not open.
-        file = h5py.File(path, "w", libver=("v108", "v108"))
+        file = h5py.File(path, mode, libver=("v108", "v108"))
         return file, file.id.get_vfd_handle()
 
     def _begin(self) -> None:
