@@ -359,6 +359,8 @@ class RecordOptions:
     """One of DETAILS."""
     quiet: bool
     """No progress, no closing line; warnings and errors are still said."""
+    calibrate: bool = False
+    """Whether the script runs again to measure what noise does; without a reference only."""
 
 
 SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")

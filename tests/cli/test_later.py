@@ -7,7 +7,6 @@ import pytest
     ("arguments", "named"),
     [
         (("record", "--isolate", "a.py"), "--isolate"),
-        (("record", "--calibrate", "a.py"), "--calibrate"),
         (("record", "--lockstep", "a.py"), "--lockstep"),
         (("record", "--map", "pairs.toml", "a.py"), "--map"),
         (("record", "--passes", "1", "--reference", "a.h5", "b.py"), "--passes 1 with --reference"),

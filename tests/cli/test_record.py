@@ -21,6 +21,29 @@ def test_defaults():
     assert (got.output, got.force, got.reference) == (Path("train.h5"), False, None)
     assert got.share == {"weights", "batches", "noise"}
     assert (got.steps, got.keep_running, got.detail, got.quiet) == (10, False, "layers", False)
+    assert got.calibrate
+
+
+@pytest.mark.parametrize(
+    ("given", "calibrate"),
+    [
+        (("--calibrate",), True),
+        (("--no-calibrate",), False),
+        (("--passes", "1"), False),
+        (("--reference", "a.h5"), False),
+        (("--no-calibrate", "--reference", "a.h5"), False),
+    ],
+)
+def test_who_is_run_twice(given, calibrate):
+    """Noise is measured of references, unless that is switched off."""
+    assert options(*given, "train.py").calibrate is calibrate
+
+
+@pytest.mark.parametrize("other", [("--passes", "1"), ("--reference", "a.h5")])
+def test_calibration_against_what_excludes_it(other):
+    """Asking for a further run and for none, or for the noise of what is no reference, is bad usage."""
+    with pytest.raises(UsageError, match="--calibrate"):
+        options("--calibrate", *other, "train.py")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the choice")
     parser.add_argument("--minutes", type=float, help="begin no pair after so long")
     parser.add_argument("--scout-anew", action="store_true", help="scout b for each a, as the command line does")
+    parser.add_argument("--calibrate", action="store_true", help="measure the noise of each a")
     parser.add_argument("--keep", type=Path, help="folder in which traces and logs stay")
     return parser
 
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="contract-") as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        suite = Suite(folder.resolve(), keep_scouts=not options.scout_anew)
+        suite = Suite(folder.resolve(), keep_scouts=not options.scout_anew, calibrate=options.calibrate)
 
         until = [float("inf") if options.minutes is None else started + 60 * options.minutes]
 

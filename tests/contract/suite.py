@@ -106,8 +106,9 @@ class RecordingError(Exception):
 class Suite:
     """The recordings in a folder; each thread has worker processes of its own."""
 
-    def __init__(self, folder: Path, *, keep_scouts: bool = True) -> None:
+    def __init__(self, folder: Path, *, keep_scouts: bool = True, calibrate: bool = False) -> None:
         self._folder = folder
+        self._calibrate = "--calibrate" if calibrate else "--no-calibrate"
         self._keep_scouts = keep_scouts
         self._workers: dict[tuple[int, bool], Worker] = {}
         self._locks: dict[str, threading.Lock] = {}
@@ -120,7 +121,7 @@ class Suite:
         path = self._folder / f"{style}.h5"
         with lock:
             if not path.exists():
-                self._record(style, path, [], None)
+                self._record(style, path, [], None, self._calibrate)
         return path
 
     def against(self, a: str, b: str, fault: str | None = None) -> Path:

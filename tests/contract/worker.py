@@ -27,16 +27,16 @@ if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
     assert tf_keras.__version__
 
 
-def child(command: list[str], *, kept: Path, **_: object) -> subprocess.CompletedProcess[str]:
+def child(command: list[str], *, kept: Path, **place: object) -> subprocess.CompletedProcess[str]:
     """A further run; of a scouting one its trace from before, if there is one."""
     order = json.loads(zygote.order_of(command))
     if order["kind"] != "scout":
-        return zygote.child(command)
+        return zygote.child(command, **place)
     output = Path(order["options"]["output"])
     if kept.exists():
         shutil.copyfile(kept, output)
         return subprocess.CompletedProcess(command, 0)
-    done = zygote.child(command)
+    done = zygote.child(command, **place)
     if output.exists():
         unfinished = kept.with_suffix(f".{os.getpid()}")
         shutil.copyfile(output, unfinished)

@@ -14,7 +14,6 @@ ISOLATE = (
     "judging every layer on equal inputs",
     "names what was introduced from one free run; leave the option out or say --no-isolate",
 )
-CALIBRATE = ("measuring the noise floor", "uses an analytic tolerance; leave the option out or say --no-calibrate")
 LOCKSTEP = ("starting each step from a's state", "lets b run freely from its equal start; leave the option out")
 PASSES = (
     "sharing without an extra run of the script",

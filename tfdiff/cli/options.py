@@ -46,6 +46,33 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
         help="what b takes from the reference: weights,batches,noise (default: all three) or none",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument(
+        "--calibrate",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="of a reference: run the script again, to measure what noise does to it (default: yes)",
+    )
+    parser.add_argument(
+        "--passes",
+        type=int,
+        choices=[1],
+        help="1: no extra run of the script, so noise is not measured (with --reference: not built yet)",
+    )
+
+
+def calibrates(arguments: argparse.Namespace, *, reference: bool) -> bool:
+    """Return whether noise is to be measured, with a further run of the script; of a `reference` only.
+
+    Raises:
+        UsageError: that was asked for together with what excludes it.
+    """
+    if arguments.calibrate and not reference:
+        message = "--calibrate measures the noise of a reference: record without --reference, or leave it out"
+        raise UsageError(message)
+    if arguments.calibrate and arguments.passes == 1:
+        message = "--calibrate runs the script a further time, which --passes 1 forbids: leave one of them out"
+        raise UsageError(message)
+    return reference and arguments.passes is None and arguments.calibrate is not False
 
 
 def parts_to_share(arguments: argparse.Namespace) -> frozenset[str]:

@@ -36,6 +36,7 @@ class Pair:
     steps: int = 10
     share: frozenset[str] = frozenset(SHAREABLE)
     force: bool = False
+    calibrate: bool = True
 
     @property
     def a_trace(self) -> Path:
@@ -60,7 +61,8 @@ def compare_scripts(pair: Pair) -> int:
     require_tensorflow()
     make_room(pair)
     steps = ("--steps", str(pair.steps))
-    record("1 of 2, the reference", pair.a, pair.a_arguments, pair.a_trace, steps)
+    noise = "--calibrate" if pair.calibrate else "--no-calibrate"
+    record("1 of 2, the reference", pair.a, pair.a_arguments, pair.a_trace, (*steps, noise))
     equal_start = ("--reference", str(pair.a_trace), "--share", ",".join(sorted(pair.share)) or "none")
     record("2 of 2, from an equal start", pair.b, pair.b_arguments, pair.b_trace, (*steps, *equal_start))
     say("tfdiff: comparing")

@@ -8,6 +8,7 @@ from pathlib import Path
 from tfdiff.cli import later
 from tfdiff.cli.options import (
     add_recording_options,
+    calibrates,
     parts_to_share,
     require_script,
     require_tensorflow,
@@ -40,13 +41,8 @@ class RecordCommand:
         parser.add_argument("--quiet", action="store_true", help="no progress")
         later.add_later_flag(parser, "--isolate", later.ISOLATE)
         parser.add_argument("--no-isolate", action="store_true", help="no teacher-forced pass (there is none yet)")
-        later.add_later_flag(parser, "--calibrate", later.CALIBRATE)
-        parser.add_argument("--no-calibrate", action="store_true", help="no calibration pass (there is none yet)")
         later.add_later_flag(parser, "--lockstep", later.LOCKSTEP)
         later.add_later_file(parser, "--map", later.MAP)
-        parser.add_argument(
-            "--passes", type=int, choices=[1], help="no extra run of the script (with --reference: not built yet)"
-        )
         parser.add_argument(
             "-m", dest="module", action="store_true", help="SCRIPT is a module's name, as with python -m"
         )
@@ -90,6 +86,7 @@ def recording_of(arguments: argparse.Namespace) -> RecordOptions:
         keep_running=arguments.keep_running,
         detail=arguments.detail,
         quiet=arguments.quiet,
+        calibrate=calibrates(arguments, reference=arguments.reference is None),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfdiff.cli import later
-from tfdiff.cli.options import add_recording_options, parts_to_share
+from tfdiff.cli.options import add_recording_options, calibrates, parts_to_share
 from tfdiff.cli.pair import Pair, compare_scripts
 from tfdiff.errors import UsageError
 
@@ -48,6 +48,7 @@ class RunCommand:
                 steps=arguments.steps,
                 share=parts_to_share(arguments),
                 force=arguments.force,
+                calibrate=calibrates(arguments, reference=True),
             )
         )
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfdiff.model import RecordOptions
+
+if TYPE_CHECKING:
+    from tfdiff.recorder.around import Around
 
 # Starts as tfdiff's console script does: the current folder must not come first on the import path.
 _LAUNCH = (
@@ -18,10 +21,11 @@ _LAUNCH = (
 )
 
 
-def run_child(kind: str, options: RecordOptions, **more: Any) -> int:
+def run_child(kind: str, options: RecordOptions, *, place: Around | None = None, **more: Any) -> int:
     """Run the script once more for the purpose `kind` (see `launch.child_main`); returns the process's exit code.
 
-    `more` are JSON values for that purpose. What the script prints is not shown, and it has no input.
+    `more` are JSON values for that purpose. What the script prints is not shown, and it has no input. `place` is where
+    the run before it began, which may have changed folder and environment.
     """
     order = json.dumps({"kind": kind, "options": to_json(options), **more})
     launch = _LAUNCH.format(folder=str(Path(sys.executable).parent), order=order)
@@ -31,6 +35,8 @@ def run_child(kind: str, options: RecordOptions, **more: Any) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         check=False,
+        cwd=None if place is None else place.folder,
+        env=None if place is None else place.environment,
     ).returncode
 
 

@@ -16,6 +16,9 @@ import numpy as np
 
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
 from tfdiff.recorder import children, generator_hooks
+from tfdiff.recorder.again import plan_again
+from tfdiff.recorder.around import Around
+from tfdiff.recorder.floor import measure
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.output import Output
@@ -26,6 +29,7 @@ from tfdiff.recorder.recording import Recording
 from tfdiff.recorder.rowsource import RowSources
 from tfdiff.recorder.script import StopRecording, run_script
 from tfdiff.recorder.share import Share
+from tfdiff.recorder.writes import Writes
 from tfdiff.trace.reader import open_trace
 
 if TYPE_CHECKING:
@@ -42,15 +46,28 @@ def record(options: RecordOptions) -> int:
     Raises TfdiffError for what cannot be recorded; the script's own failures are shown as python shows them.
     """
     if options.reference is None:
-        return _main_pass(options, None, None)
+        return _measured(options) if options.calibrate else _main_pass(options, None, None)
     with open_trace(options.reference) as reference:
         if not reference.steps:
             message = f"expected a reference with at least one step, {options.reference} has none; record it again"
             raise TfdiffError(message)
-        seed = int.from_bytes(os.urandom(4), "little")
+        seed = _seed()
         with tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
             planned = _plan(options, reference, Path(folder) / "scout.h5", seed)
         return _main_pass(options, planned, seed)
+
+
+def _measured(options: RecordOptions) -> int:
+    """The run that counts, then those that measure what noise does to it."""
+    around, seed = Around.look(options), _seed()
+    code = _main_pass(options, None, seed)
+    if code == 0:
+        measure(options, seed, around)
+    return code
+
+
+def _seed() -> int:
+    return int.from_bytes(os.urandom(4), "little")
 
 
 def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Planned | None:
@@ -70,13 +87,25 @@ def child_main(text: str) -> int:
     """Entry of the processes that `children.run_child` starts.
 
     scout: the script with nothing shared, to learn its structure.
+    calibrate: the script with what a recorded run of it was given, its weights moved by one ulp.
     """
     order = json.loads(text)
-    options = children.from_json(order["options"])
-    with contextlib.suppress(TfdiffError):
-        if order["kind"] == "scout":
-            return _main_pass(options, None, order["seed"])
-    return 2
+    writes = Writes() if "writes" in order else None
+    try:
+        return _further(order)
+    except TfdiffError:
+        return 2
+    finally:
+        if writes is not None:
+            writes.save(Path(order["writes"]))
+
+
+def _further(order: dict[str, Any]) -> int:
+    options, seed = children.from_json(order["options"]), order["seed"]
+    if order["kind"] == "scout":
+        return _main_pass(options, None, seed)
+    with open_trace(order["trace"]) as trace:
+        return _main_pass(options, plan_again(trace, move=True), seed)
 
 
 def _main_pass(options: RecordOptions, planned: Planned | None, seed: int | None) -> int:

@@ -120,7 +120,7 @@ def _plan_noise(planned: Planned, reference: Trace, scout: Trace) -> None:
     unpaired: Counter[NoiseKey] = Counter()
     known: dict[NoiseKey, list[tuple[Drawn, Drawn]]] = defaultdict(list)
     for k in range(min(reference.steps, scout.steps)):
-        a, b = _draws(reference.step(k)), _draws(scout.step(k))
+        a, b = draws_of(reference.step(k)), draws_of(scout.step(k))
         rows = (_rows(scout.step(k)), _rows(reference.step(k))) if planned.plan.feeds else None
         rows = rows if rows is not None and rows[1] else None  # a step without a batch takes none to b
         pairs = {j: (i, permutation) for i, j, permutation in _pair(a, b, rows)}
@@ -161,7 +161,8 @@ def _opposite(pairs: list[tuple[Drawn, Drawn]]) -> bool:
     return ends[0] * ends[1] == -1
 
 
-def _draws(block: Block) -> list[Observation]:
+def draws_of(block: Block) -> list[Observation]:
+    """What random ops drew in a step."""
     return [o for o in block.observations if o.site.role == "noise" and o.stored]
 
 

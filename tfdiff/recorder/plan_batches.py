@@ -43,12 +43,12 @@ def batch_of(block: Block, *, fed: bool) -> list[Observation]:
 def plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     """Plan the feeds of each kind of step, or say why that cannot be told."""
     plan = planned.plan
-    carried = _carried(reference)
+    carried = carried_places(reference)
     plan.inputs = {
         k: [o.index for o in batch_of(reference.step(k), fed=False) if feed_key(o.site) not in carried]
         for k in range(reference.steps)
     }
-    plan.carried = _carried(scout)
+    plan.carried = carried_places(scout)
     a_steps = {k: _parts(reference.step(k), indices) for k, indices in plan.inputs.items() if indices}
     b_steps = {k: _by_key(scout.step(k), plan.carried) for k in range(scout.steps)}
     first, *others = _kinds(b_steps) or [[]]
@@ -117,7 +117,7 @@ def _rules_of(
     return {key: rule for key, rule in zip(keys, rules, strict=True) if rule is not None}
 
 
-def _carried(trace: Trace) -> set[FeedKey]:
+def carried_places(trace: Trace) -> set[FeedKey]:
     """Places that are fed what the step before gave back: the first step's zeros there are no batch either."""
     seen = (o for k in range(trace.steps) for o in trace.step(k).observations)
     return {feed_key(o.site) for o in seen if "carried" in o.site.attrs}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfdiff.model import Observation
 
     Hashes = npt.NDArray[np.uint64]
+    _Noise = tuple[list[npt.NDArray[np.float32]], list[dict[int, float]]]
 
 __all__ = ["Block", "Trace", "open_trace"]
 
@@ -71,6 +72,8 @@ class Trace:
         self.variables, self.sites = {}, {}
         self.end = None
         self._rows: Part | None = None
+        self._noise: Part | None = None
+        self._errors: _Noise | None = None
         self._hashes: tuple[list[tuple[RowSource, Hashes]], list[Hashes]] | None = None
         self._blocks: OrderedDict[tuple[str, int], Block] = OrderedDict()
         self._lock = threading.Lock()
@@ -108,6 +111,28 @@ class Trace:
         A trace that was cut still has those of all the steps that were recorded.
         """
         return self._row_hashes()[1]
+
+    @property
+    def calibrated(self) -> int:
+        """Steps of which it was measured what noise does."""
+        return len(self._measured()[0])
+
+    @property
+    def not_calibrated(self) -> str | None:
+        """Why noise is not known of every step, "" where it is; None where it was not to be measured."""
+        return None if self._noise is None else str(self._noise.document.get("why", ""))
+
+    def noise(self, step: int) -> npt.NDArray[np.float32] | None:
+        """float32 per observation of a step: the relative error between the run and the run with its weights moved by
+        one ulp, NaN where unknown. None where it was not measured.
+        """
+        measured = self._measured()[0]
+        return measured[step] if step < len(measured) else None
+
+    def update_noise(self, step: int) -> dict[int, float]:
+        """By variable the same of what a step changed it by; empty where it was not measured."""
+        measured = self._measured()[1]
+        return measured[step] if step < len(measured) else {}
 
     def step(self, index: int) -> Block:
         """The block of a step, 0 to `steps` - 1; the last few are kept."""
@@ -173,6 +198,8 @@ class Trace:
             self.end = build(End, document.get("end"))
         elif kind == "rows":
             self._rows = part
+        elif kind == "noise":
+            self._noise = part
         elif kind == "evals":
             count = document.get("count")
             if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
@@ -198,6 +225,26 @@ class Trace:
         if self._hashes is None:
             self._hashes = ([], []) if self._rows is None else self._read_rows(self._rows)
         return self._hashes
+
+    def _measured(self) -> _Noise:
+        if self._errors is None:
+            self._errors = ([], []) if self._noise is None else self._read_noise(self._noise)
+        return self._errors
+
+    def _read_noise(self, part: Part) -> _Noise:
+        with damage(self.path, part.what):
+            sizes, crc = part.document["steps"], part.document["crc32"]
+            if type(crc) is not int or any(type(size) is not int or size < 0 for size in sizes):
+                raise damaged(self.path, "what noise does", "their number")
+            errors = part.data(0, 4 * sum(sizes), crc).view("<f4")
+            ends = np.cumsum([0, *sizes])
+            steps = [errors[start:end] for start, end in itertools.pairwise(ends.tolist())][: self.steps]
+            updates: list[dict[int, float]] = [{} for _ in steps]
+            for change in part.document["updates"]:
+                for found, error in zip(updates, change["errors"], strict=False):
+                    if error is not None:
+                        found[int(change["variable"])] = float(error)
+            return steps, updates
 
     def _read_rows(self, part: Part) -> tuple[list[tuple[RowSource, Hashes]], list[Hashes]]:
         with damage(self.path, part.what):

@@ -79,7 +79,7 @@ SCHEMA = Schema(
         ("steps", "one block per training step"),
         ("initial", "values of the variables before step 0 as the run used them (after sharing)"),
         ("own", "the same values before sharing replaced them"),
-        ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, end"),
+        ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, noise, end"),
         ("evals", "one block per evaluation or prediction pass; missing in older files, counted in a document"),
     ),
     # A block is a group of these; a document has only head, json and data.
@@ -142,6 +142,15 @@ SCHEMA = Schema(
             ),
         ),
         ("evals", 'number of complete blocks in /evals in "count"; without one there are none'),
+        (
+            "noise",
+            (
+                'how far values move when the weights move by one ulp: "steps" has the number of observations of each '
+                'measured step, "updates" per "variable" the "errors" of what each step changed it by, "why" the '
+                "reason where not all are measured; data holds the relative errors of the observations as `<f4`, step "
+                'by step (NaN: unknown), with "crc32"'
+            ),
+        ),
         ("end", 'one `End` in "end"; missing when the writer was killed'),
     ),
     # Name of a dtype and how its elements are stored; the last ones widened to float32, which holds all their values.

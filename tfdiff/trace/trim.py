@@ -65,6 +65,11 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         if block.evaluation is not None and block.evaluation.after <= steps:
             writer.packed("evals", repack(block, wanted), sites, block.evaluation)
     writer.rows(source.row_sources, source.batch_rows)
+    if source.not_calibrated is not None:
+        measured = (source.noise(step) for step in range(steps))
+        known = [errors for errors in measured if errors is not None]
+        updates = [source.update_noise(step) for step in range(len(known))]
+        writer.noise(known, updates, source.not_calibrated)
     if source.end is not None:
         said = "step" if steps == 1 else "steps"
         writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))

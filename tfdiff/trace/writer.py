@@ -21,7 +21,7 @@ from tfdiff.trace.records import ExistsError, WriteError
 from tfdiff.trace.schema import COUNTED, MOST_BLOCKS, SCHEMA, TREES, block_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -118,6 +118,21 @@ class TraceWriter:
         described = [{"source": source, "hashes": count} for (source, _), count in zip(sources, counts, strict=False)]
         lengths = counts[len(sources) :]
         self._document({"kind": "rows", "sources": described, "batches": lengths, "crc32": zlib.crc32(data.data)}, data)
+
+    def noise(
+        self, steps: Sequence[npt.NDArray[np.float32]], updates: Sequence[Mapping[int, float]] = (), why: str = ""
+    ) -> None:
+        """How far values move with the weights moved by one ulp: relative errors per step and observation, NaN where
+        it is not known; per step and variable those of what the step changed it by.
+
+        Fewer steps than there are, or none, where `why` says the reason.
+        """
+        errors = np.concatenate([np.zeros(0, "<f4"), *steps]).astype("<f4", copy=False)
+        changes = [{"variable": index, "errors": [step.get(index) for step in updates]} for index in _all(updates)]
+        data = errors.view(np.uint8)
+        counts = [len(step) for step in steps]
+        document = {"kind": "noise", "steps": counts, "updates": changes, "why": why, "crc32": zlib.crc32(data.data)}
+        self._document(document, data)
 
     def end(self, end: End) -> None:
         """How the recording ended; the last call wins."""
@@ -278,6 +293,10 @@ def _refused(path: Path, error: Exception) -> str:
     reason = clean(getattr(error, "strerror", None) or str(error))[:200]
     advice = "make room or choose another place; complete steps stay readable"
     return f"{shown(path)}: expected to write the trace, found: {reason}; {advice}"
+
+
+def _all(updates: Sequence[Mapping[int, float]]) -> list[int]:
+    return sorted({index for step in updates for index in step})
 
 
 def _counted(numbers: Sequence[int]) -> npt.NDArray[np.uint64]:
