@@ -131,7 +131,8 @@ def test_put_back_after_an_interrupt(here):
     assert seen == [(signal.SIGTERM, True)]
 
 
-def test_too_many_files(here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_too_many_files(monkeypatch):
     """In a folder with more files than can be looked at nothing is protected, and so no further run is made."""
     monkeypatch.setattr(around, "MOST_ENTRIES", 1)
     run = look()
