@@ -27,6 +27,7 @@ Role = Literal[
     "state",  # a variable that training moves without a gradient (moving statistics)
     "slot",  # a variable made from gradients (momentum, accumulators)
     "activation",  # output of an op of the forward pass (up to and including the loss)
+    "forced",  # in an isolated pass: the reference's tensor that went on in the place of the activation before it
     "loss",  # the target of the gradient call
     "activation gradient",  # d loss / d activation; `Observation.of` names the activation
     "weight gradient",  # d loss / d weight as the tape returned it
@@ -230,6 +231,43 @@ class RowSource:
     """Not None: no whole array, but `rows` rows that a generator made, in the order of drawing. There are twice as many
     hashes: the rows as made, then the rows of the whole array they were made from. The number is that of rows that were
     changed."""
+
+
+JointKey = tuple[str, int, str | None, str | None, str | None, int]
+"""What tells a tensor of b's forward pass: its site's op, output, layer, called, api and occurrence."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A tensor of b's forward pass over which an isolated pass writes a's of the same step."""
+
+    a: int
+    """`Site.id` of a's tensor; its value at a step is stored there."""
+    b: JointKey
+    permutation: tuple[int, ...] | None = None
+    """How the axes of a's value turn (as `np.transpose` takes it) before it is reshaped to b's shape; None: not."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """What an isolated pass of b is to do: over which tensors a's are written. Each step starts from a's variables."""
+
+    joints: tuple[Joint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """What an isolated pass did; its steps are a tree of their own in b's trace."""
+
+    steps: int
+    """Complete ones."""
+    joints: tuple[Joint, ...] = ()
+    missed: tuple[tuple[int, int], ...] = ()
+    """Number of a joint, and of the steps in which b's own tensor went on there: of those joints that have any."""
+    lockstep: bool = True
+    """Whether each step started from a's variables."""
+    left: tuple[dict[str, str], ...] = ()
+    """{"what", "why"}: variables, slots and gradients that stayed b's own, places that could not be written over."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.errors import TraceError
-from tfdiff.model import End, Header, RowSource, Site, Variable
+from tfdiff.model import End, Header, Isolated, RowSource, Site, Variable
 from tfdiff.trace.block import Block, Part, Source, read_counted
 from tfdiff.trace.codec import build, build_all
 from tfdiff.trace.guard import damage, damaged, open_file, shown
@@ -58,6 +58,8 @@ class Trace:
     """Complete steps."""
     variables: dict[int, Variable]
     sites: dict[int, Site]
+    isolation: Isolated | None
+    """What the isolated pass did, where one was made."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
@@ -70,7 +72,7 @@ class Trace:
         self._counts = {**dict(zip(COUNTED, counts, strict=False)), "evals": 0}
         self.steps = self._counts["steps"]
         self.variables, self.sites = {}, {}
-        self.end = None
+        self.end, self.isolation = None, None
         self._rows: Part | None = None
         self._noise: Part | None = None
         self._errors: _Noise | None = None
@@ -98,6 +100,11 @@ class Trace:
     def evals(self) -> int:
         """Complete evaluation and prediction passes."""
         return self._counts["evals"]
+
+    @property
+    def isolated_steps(self) -> int:
+        """Complete steps of the isolated pass, 0 where none was made."""
+        return 0 if self.isolation is None else self.isolation.steps
 
     @property
     def row_sources(self) -> list[tuple[RowSource, Hashes]]:
@@ -145,6 +152,12 @@ class Trace:
         if not 0 <= index < self.evals:
             raise IndexError(f"evaluation {index} of {self.evals}")
         return self._block("evals", index)
+
+    def isolated(self, index: int) -> Block:
+        """The block of a step of the isolated pass, 0 to `isolated_steps` - 1."""
+        if not 0 <= index < self.isolated_steps:
+            raise IndexError(f"isolated step {index} of {self.isolated_steps}")
+        return self._block("isolated", index)
 
     def initial(self) -> Block:
         """Values of the variables before step 0 as used; `info.index` is -1."""
@@ -205,6 +218,12 @@ class Trace:
             if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
                 raise ValueError("an impossible number of evaluations")
             self._counts["evals"] = count
+        elif kind == "isolation":
+            found = build(Isolated, document.get("isolation"))
+            if not 0 <= found.steps <= MOST_BLOCKS:
+                raise ValueError("an impossible number of isolated steps")
+            self.isolation = found
+            self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
         return None
 
     def _block(self, tree: str, number: int) -> Block:

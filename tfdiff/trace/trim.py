@@ -53,7 +53,7 @@ def _kept(block: Block, seen: Observation, largest: int, also: Wanted | None) ->
 def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> None:
     writer.header(source.header)
     writer.variables(list(source.variables.values()))
-    sites = list(source.sites.values())
+    sites = [site for site in source.sites.values() if site.role != "forced"]
     for tree, block in (("initial", source.initial()), ("own", source.own_initial())):
         if block.observations:
             writer.packed(tree, repack(block, wanted), sites)
@@ -64,6 +64,12 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         block = source.eval(number)
         if block.evaluation is not None and block.evaluation.after <= steps:
             writer.packed("evals", repack(block, wanted), sites, block.evaluation)
+    if source.isolation is not None:
+        isolated = min(steps, source.isolated_steps)
+        for step in range(isolated):
+            block = source.isolated(step)
+            writer.isolated(block.info, repack(block, wanted))
+        writer.isolation(replace(source.isolation, steps=isolated), source.sites.values())
     writer.rows(source.row_sources, source.batch_rows)
     if source.not_calibrated is not None:
         measured = (source.noise(step) for step in range(steps))
