@@ -265,7 +265,9 @@ class Isolated:
     missed: tuple[tuple[int, int], ...] = ()
     """Number of a joint, and of the steps in which b's own tensor went on there: of those joints that have any."""
     lockstep: bool = True
-    """Whether each step started from a's variables."""
+    """Whether each step started from a's variables, as far as they are paired."""
+    unset: tuple[int, ...] = ()
+    """Those that did not: a call of one compiled function made several."""
     left: tuple[dict[str, str], ...] = ()
     """{"what", "why"}: variables, slots and gradients that stayed b's own, places that could not be written over."""
 

@@ -128,10 +128,10 @@ SCHEMA = Schema(
         Column("nans", "<u8", "number of NaN"),
         Column("infs", "<u8", "number of infinite elements"),
     ),
-    # json = {"kind": KIND, ...}; of header, evals, isolation and end the last one holds, variables and sites are merged by index
-    # and id. A kind that a reader does not know is left alone: so /evals and /isolated came without a new version, and a
-    # tfdiff that knows nothing of them opens such a file as one without. (Hence the sites of /isolated stand in its own
-    # document: they have a role that such a tfdiff would refuse.)
+    # json = {"kind": KIND, ...}; of header, evals, isolation and end the last one holds, variables and sites are merged
+    # by index and id. A kind that a reader does not know is left alone: so /evals and /isolated came without a new
+    # version, and a tfdiff that knows nothing of them opens such a file as one without. (Hence the sites of /isolated
+    # stand in its own document: they have a role that such a tfdiff would refuse.)
     documents=(
         ("header", 'one `Header` in "header"'),
         ("variables", 'a list of `Variable` in "variables"'),
