@@ -401,6 +401,10 @@ class RecordOptions:
     """No progress, no closing line; warnings and errors are still said."""
     calibrate: bool = False
     """Whether the script runs again to measure what noise does; without a reference only."""
+    isolate: bool = True
+    """Whether a run against a reference may be followed by an isolated one."""
+    lockstep: bool = False
+    """Whether it is followed by one in any case."""
 
 
 SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")

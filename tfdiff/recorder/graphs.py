@@ -56,6 +56,10 @@ class GraphOp:
     result: bool = False
     after_tags: dict[Token, int | None] = field(default_factory=dict)
     """Tap of the value right after, of each variable that the op writes."""
+    joint: bool = False
+    """Whether the reference's tensor goes on in the place of an output."""
+    taken: deque[bool] | None = None
+    """For that tensor, per execution: whether the reference's really went on; otherwise it is the input."""
 
     @property
     def taps(self) -> list[int]:
@@ -149,7 +153,7 @@ class Program:
                 needed.add(item.input)
             elif isinstance(item, GraphOp | GraphCall) and needed.intersection(item.outputs):
                 needed.update(item.inputs)
-                if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP:
+                if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP and not item.joint:
                     found += [self.tensors[t] for t in item.outputs if t in self.dependent and t in self.tensors]
         return [tensor for tensor in reversed(found) if tensor.dtype.is_floating]
 
@@ -217,6 +221,19 @@ class Programs:
                 if isinstance(item, GraphOp) and item.after_tags:
                     return True
                 if isinstance(item, GraphCall) and self.writes(item, _seen | {name}):
+                    return True
+        return False
+
+    def loops(self, function: str, _seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the function, or one it calls, asks for gradients inside a loop."""
+        known = self._functions.get(function)
+        if known is None or function in _seen:
+            return False
+        for item in known.program.items:
+            if isinstance(item, GraphCall):
+                loop = item.op is not None and item.op.type in ("While", "StatelessWhile")
+                inside = self.trains if loop else self.loops
+                if any(inside(name, _seen | {function}) for name in callees(item)):
                     return True
         return False
 
@@ -374,6 +391,10 @@ def _take(values: Values, tag: int | None) -> Any:
 def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
     if item.taps and not any(values.get(tag) for tag in item.taps):
         return  # in a branch that was not taken
+    if item.taken is not None and not (item.taken and item.taken.popleft()):
+        _take(values, item.tags[0])
+        names[item.outputs[0]] = names.get(item.inputs[0], item.inputs[0])
+        return
     taken = [
         _take(values, tag) if tag is not None else static for tag, static in zip(item.tags, item.statics, strict=True)
     ]

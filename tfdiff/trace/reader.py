@@ -69,7 +69,7 @@ class Trace:
             counts = read_counted(file, "commit", len(SCHEMA.commit), self._source.limit)
             if max(counts[:-1]) > MOST_BLOCKS:
                 raise ValueError("more blocks than a trace can hold")
-        self._counts = {**dict(zip(COUNTED, counts, strict=False)), "evals": 0}
+        self._counts = {**dict(zip(COUNTED, counts, strict=False)), "evals": 0, "isolated": 0}
         self.steps = self._counts["steps"]
         self.variables, self.sites = {}, {}
         self.end, self.isolation = None, None
@@ -104,7 +104,7 @@ class Trace:
     @property
     def isolated_steps(self) -> int:
         """Complete steps of the isolated pass, 0 where none was made."""
-        return 0 if self.isolation is None else self.isolation.steps
+        return self._counts["isolated"]
 
     @property
     def row_sources(self) -> list[tuple[RowSource, Hashes]]:
@@ -222,7 +222,7 @@ class Trace:
             found = build(Isolated, document.get("isolation"))
             if not 0 <= found.steps <= MOST_BLOCKS:
                 raise ValueError("an impossible number of isolated steps")
-            self.isolation = found
+            self.isolation, self._counts["isolated"] = found, found.steps
             self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
         return None
 

@@ -15,7 +15,7 @@ from tfdiff.trace.stats import STATS_DTYPE
 from tfdiff.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tfdiff.model import Observation
@@ -81,8 +81,8 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))
 
 
-def repack(block: Block, wanted: Wanted) -> Packed:
-    """The block with the arrays that are wanted (of those it has)."""
+def repack(block: Block, wanted: Wanted, ids: Mapping[int, int] | None = None) -> Packed:
+    """The block with the arrays that are wanted (of those it has); `ids`: new numbers of its sites."""
     block.sketches()  # checks the next line
     written = block.written_sketches()
     stats = np.zeros(len(block.observations), STATS_DTYPE)
@@ -95,5 +95,6 @@ def repack(block: Block, wanted: Wanted) -> Packed:
         if sketch is None and data is None:
             sketch = exact(block.array(row))
         of = -1 if seen.of is None else seen.of
-        tensors.append(Tensor(seen.site.id, seen.dtype, seen.shape, seen.inputs, of, data, sketch))
+        site = seen.site.id if ids is None else ids[seen.site.id]
+        tensors.append(Tensor(site, seen.dtype, seen.shape, seen.inputs, of, data, sketch))
     return assemble(tensors, stats)
