@@ -37,7 +37,7 @@ class Further:
 
 
 def isolate(options: RecordOptions, plan: Plan, further: Further) -> None:
-    """Run the script once more and add its steps to the trace; whatever goes wrong is said and leaves the trace good."""
+    """Run the script once more and add its steps to the trace; what goes wrong is said and leaves the trace good."""
     output = further.around.folder / options.output
     try:
         isolation = _planned(options, output, further, plan)

@@ -214,17 +214,18 @@ class Trace:
         elif kind == "noise":
             self._noise = part
         elif kind == "evals":
-            count = document.get("count")
-            if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
-                raise ValueError("an impossible number of evaluations")
-            self._counts["evals"] = count
+            self._count("evals", document.get("count"))
         elif kind == "isolation":
-            found = build(Isolated, document.get("isolation"))
-            if not 0 <= found.steps <= MOST_BLOCKS:
-                raise ValueError("an impossible number of isolated steps")
-            self.isolation, self._counts["isolated"] = found, found.steps
+            self.isolation = build(Isolated, document.get("isolation"))
+            self._count("isolated", self.isolation.steps)
             self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
         return None
+
+    def _count(self, tree: str, count: Any) -> None:
+        """Notes how many blocks a tree has that /commit does not count."""
+        if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
+            raise ValueError(f"an impossible number of blocks of {tree}")
+        self._counts[tree] = count
 
     def _block(self, tree: str, number: int) -> Block:
         key = (tree, number)
