@@ -142,7 +142,7 @@ def _main_pass(
         complete, why, code = True, "steps recorded", 0
     finally:
         session.close(complete=complete, why=why, exit_code=code)
-    if not session.recording.output.steps:
+    if not session.recording.output.steps and isolating is None:
         error = session.no_steps()
         if code == 0:
             raise error
