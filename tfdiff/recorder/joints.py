@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder.graphs import GraphOp
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tfdiff.recorder.stream import Code
 
     Array = np.ndarray[Any, Any]
+    Host = Callable[[Array], Array]
 
 _LOOPS = frozenset({"WhileBodyFuncGraph", "WhileCondFuncGraph", "_WhileBodyGradFuncGraph"})
 
@@ -59,6 +61,7 @@ class Joints:
         self._counts: Counter[tuple[int, int, Place]] = Counter()
         self._ran: Counter[Any] = Counter()
         self._claims: dict[Place, int] = {}
+        self._made: list[_Exchange] = []
         self._step = -1
         self.in_session: Callable[[Any, Any, Code], None] | None = None
         """Whom to tell of a tensor that goes on in a graph of TensorFlow 1."""
@@ -139,7 +142,8 @@ class Joints:
                 continue
             exchange = self._exchange_of(program, place, item.code)
             with self.recording.quiet():
-                _, other = self.exchange(own, exchange)
+                host = partial(self._host, exchange=exchange)
+                _, other = self.exchange(own, host, partial(self._host_back, exchange=exchange), item.code)
                 tag = self.recording.taps.emit(other)
             item.boundary = item.joint = True
             forced = GraphOp(
@@ -155,25 +159,32 @@ class Joints:
     def _exchange_of(self, program: Program, place: Place, code: Code) -> _Exchange:
         group = (id(program), sum(isinstance(item, GradientBegin) for item in program.items), place)
         self._counts[group] += 1
-        return _Exchange(program, len(program.items), group, self._counts[group] - 1, code)
+        made = _Exchange(program, len(program.items), group, self._counts[group] - 1, code)
+        self._made.append(made)
+        return made
 
-    def exchange(self, own: Any, exchange: _Exchange) -> tuple[Any, Any]:
-        """The tensor of the host function behind `own`, and the one that goes on, which has a way back."""
+    def forget(self) -> None:
+        """What host functions have done so far belongs to runs that are not recorded."""
+        for exchange in self._made:
+            exchange.taken.clear()
+
+    def exchange(self, own: Any, host: Host, host_back: Host, code: Code) -> tuple[Any, Any]:
+        """Behind a tensor of a graph: that of the host function, and the one that goes on, which has a way back."""
         import tensorflow as tf
         from tensorflow.python.eager import execute
 
         inner: list[Any] = []
 
         def back(gradient: Any) -> Any:
-            return self._hand_back(gradient, exchange)
+            return self._hand_back(gradient, host_back, code)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
         def forced(tensor: Any) -> tuple[Any, Callable[[Any], Any]]:
-            inner.append(replace_in_graph(tensor, lambda value: self._host(value, exchange)))
+            inner.append(replace_in_graph(tensor, host))
             return inner[0], back
 
         if not own.dtype.is_floating:
-            replaced = replace_in_graph(own, lambda value: self._host(value, exchange))
+            replaced = replace_in_graph(own, host)
             return replaced, replaced
         other = forced(own)
         if execute.must_record_gradient():
@@ -217,7 +228,7 @@ class Joints:
             return None
         return recording.builder.begun + recording.programs.passes(exchange.program, exchange.at)
 
-    def _hand_back(self, gradient: Any, exchange: _Exchange) -> Any:
+    def _hand_back(self, gradient: Any, host_back: Host, code: Code) -> Any:
         """In a graph: the reference's gradient in the place of the own one, which is recorded where it arrives."""
         import tensorflow as tf
 
@@ -226,8 +237,8 @@ class Joints:
             return gradient
         with self.recording.quiet():
             own = tf.convert_to_tensor(gradient)
-            other = replace_in_graph(own, lambda value: self._host_back(value, exchange))
-        self.note(own, other, exchange.code)
+            other = replace_in_graph(own, host_back)
+        self.note(own, other, code)
         return other
 
     def _host_back(self, own: Array, exchange: _Exchange) -> Array:

@@ -10,6 +10,7 @@ from tfdiff.recorder.handing import Handing
 from tfdiff.recorder.joints import Joints
 from tfdiff.recorder.passes import Passes
 from tfdiff.recorder.session.building import Building
+from tfdiff.recorder.session.joints import SessionJoints
 from tfdiff.recorder.session.running import Sessions
 from tfdiff.recorder.tracing import Tracing
 
@@ -28,5 +29,6 @@ class Parts:
         self.tracing = Tracing(recording, self.joints)
         self.calls = Calls(recording, self.eager)
         self.passes = Passes(recording)
-        self.building = Building(recording)
-        self.sessions = Sessions(recording, self.building)
+        in_sessions = SessionJoints(recording, self.joints, self.handing)
+        self.building = Building(recording, in_sessions)
+        self.sessions = Sessions(recording, self.building, in_sessions)

@@ -76,8 +76,7 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
             return None
         name = op_name.decode() if isinstance(op_name, bytes) else op_name
         if not hasattr(graph, "captures"):  # a graph of TensorFlow 1, not one of a tf.function
-            parts.building.op(kind, inputs, attrs, outputs, name, graph)
-            return None
+            return parts.building.op(kind, inputs, attrs, outputs, name, graph)
         return parts.tracing.op(kind, inputs, attrs, outputs, name, graph)
 
     op_callbacks.add_op_callback(callback)
