@@ -9,7 +9,7 @@ from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
 from tfdiff.comparison.rows import build_rows
 from tfdiff.comparison.runs import pair_runs
-from tfdiff.comparison.steps import StepsResult, judge_steps
+from tfdiff.comparison.steps import START_LIMIT, StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from tfdiff.comparison.runs import Runs
     from tfdiff.model import Cause
     from tfdiff.trace.reader import Trace
-
-START_LIMIT = 1e-4
-"""Largest difference of the weights before step 0 with which the steps can still be judged."""
 
 
 def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | None = None) -> Result:

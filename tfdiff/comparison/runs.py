@@ -17,6 +17,7 @@ from tfdiff.pairing.variables import pair_variables, variable_uses
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from tfdiff.comparison.findings import Match
     from tfdiff.comparison.tolerance import Tolerances
     from tfdiff.model import Observation, Role
     from tfdiff.trace.block import Block
@@ -148,6 +149,8 @@ class StepView:
     a: StepGraph
     b: StepGraph
     tolerances: Tolerances
+    forced: tuple[Match, ...] = ()
+    """In an isolated step: a's tensors and where they went on in b."""
 
 
 def pair_runs(a: Trace, b: Trace) -> Runs:

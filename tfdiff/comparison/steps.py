@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tfdiff.comparison.runs import Runs
     from tfdiff.pairing.pairs import VariablePair
 
+START_LIMIT = 1e-4
+"""Largest difference of the weights before step 0 with which the steps can still be judged."""
 DRIFT_LIMIT = 1e-2
 """Drift of the weights from which on every tolerance is at its ceiling: later steps cannot be judged."""
 ENDING = frozenset({"forward", "loss", "backward", "update"})
@@ -99,8 +101,8 @@ def _judge_step(
     lazy = _LazyMatching(runs, view, forward)
     if view.step == 0:
         result.matching = lazy.get()
-    if forward.equal and _suspicious(view, gradient_list):
-        view = _allowing_flips(view, flip_error(view, lazy.get()))
+    if forward.equal and suspicious(view, gradient_list):
+        view = allowing_flips(view, flip_error(view, lazy.get()))
         result.tolerances[-1] = view.tolerances
     history.take(view, gradient_list)
     measured = updates(runs, view, gradient_list, history)
@@ -108,7 +110,7 @@ def _judge_step(
     if view.step == 0 and forward.located is not None and not forward.equal:
         # What does not hang on how the two were fed can be told behind the place where they part, too.
         found += draw_findings(runs, view, forward.located) + layer_findings(runs, view, forward.located)
-    if _suspicious(view, gradient_list):
+    if suspicious(view, gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
     # Clipping by the global norm carries a missing gradient over to every other weight.
     carried = any(finding.kind == "missing-gradient" for finding in found) and by_total_norm(view, measured)
@@ -121,7 +123,7 @@ def _judge_step(
     return found
 
 
-def _allowing_flips(view: StepView, explained: float) -> StepView:
+def allowing_flips(view: StepView, explained: float) -> StepView:
     """The step with the tolerance of gradients that flipped elements ask for."""
     gradient = max(view.tolerances.gradient, explained)
     return replace(view, tolerances=replace(view.tolerances, gradient=gradient))
@@ -133,7 +135,7 @@ def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:
     return [finding for finding in new if not set(finding.also) <= reported]
 
 
-def _suspicious(view: StepView, found: list[Gradient]) -> bool:
+def suspicious(view: StepView, found: list[Gradient]) -> bool:
     return any(g.missing or (not g.noise and g.error > view.tolerances.gradient) for g in found)
 
 
