@@ -374,6 +374,8 @@ class Result:
     """{"a": 4, "b": 3, "compared": 2}: evaluation and prediction passes."""
     forward_only: bool = False
     """Whether nothing trains: the steps are forward passes."""
+    isolation: Isolated | None = None
+    """The pass in which b was judged part by part on a's inputs; None where there was none."""
     notes: tuple[str, ...] = ()
     """Harmless differences and what could not be decided, one sentence each."""
 

@@ -25,7 +25,7 @@ from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.steps import START_LIMIT, allowing_flips, suspicious
 from tfdiff.comparison.tolerance import step_tolerances
 from tfdiff.comparison.update import UpdateHistory, update_findings, updates
-from tfdiff.model import PHASES
+from tfdiff.model import PHASES, Isolated
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:
@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 
     from tfdiff.comparison.backward import Gradient
     from tfdiff.comparison.findings import Finding
+    from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.lockstep import LockstepRuns
     from tfdiff.comparison.runs import Runs
     from tfdiff.comparison.steps import StepsResult
-    from tfdiff.model import Joint
+    from tfdiff.model import Joint, Observation, Role
     from tfdiff.pairing.pairs import VariablePair
 
+GRADIENTS = "gradients"
+"""What stayed b's own where no gradient of a's could go on."""
 OWN = 1e-6
 """Up to which error a gradient that was handed on is the tape's own."""
 
@@ -49,7 +52,7 @@ class Found:
 
     finding: Finding
     around: frozenset[int] = frozenset()
-    """Of one of the forward pass: a's observations of the part of the network that was judged."""
+    """Of one of the forward pass: a's sites of the part of the network that was judged, its ends included."""
 
 
 @dataclass
@@ -67,7 +70,10 @@ def judge_isolated(free: Runs, result: StepsResult) -> list[Found]:
     """What the isolated steps of b show, step by step in causal order, repeats of a fault in later steps left out."""
     past = Past(UpdateHistory(noise=set(result.noise)))
     found: list[Found] = []
+    done = free.b.isolation
     for step in range(min(free.a.steps, free.b.isolated_steps)):
+        if done is None or step in done.unset:
+            continue
         rows = batch_rows(free.a.step(step), free.b.isolated(step))
         if rows is not None and rows[0] != rows[1]:
             break
@@ -93,10 +99,13 @@ class _Step:
     def __init__(self, runs: LockstepRuns, step: int, past: Past) -> None:
         graphs = view_step(runs, step)
         view = StepView(step, *graphs, step_tolerances(*graphs, 0.0))
-        self.joints = _forced(view, runs.b.isolation.joints if runs.b.isolation is not None else ())
+        done = runs.b.isolation or Isolated(0)
+        self.hands = all(note["what"] != GRADIENTS for note in done.left)
+        self.joints = _forced(view, done.joints)
         self.view = replace(view, forced=tuple(_match(view, forced) for forced in self.joints))
         self.runs, self.past = runs, past
-        self.segments = Segments(self.view, [(forced.a, forced.own, forced.onward) for forced in self.joints])
+        ends = [(forced.a, forced.own, forced.onward) for forced in self.joints]
+        self.segments = Segments(self.view, ends, backward=self.hands)
         self.unset = not_set(runs, step, START_LIMIT)
         for pair in self.unset:
             self.segments.spoiled |= self.segments.of_variable(pair.b)
@@ -134,7 +143,7 @@ class _Step:
                 continue
             self.past.told.add(forced.joint.a)
             finding = located_finding(self.runs, self.view, located, (forced.a, forced.own))
-            found.append(Found(finding, self.segments.around(forced.a)))
+            found.append(Found(finding, self._around(forced.a)))
         return found
 
     def _locate(self, forced: Forced) -> Located | None:
@@ -143,6 +152,9 @@ class _Step:
         return locate(
             self.runs, self.view, forced.a, forced.own, lambda tolerance: self._matched(tolerance).within(*within)
         )
+
+    def _around(self, index: int) -> frozenset[int]:
+        return frozenset(self.view.a.observations[i].site.id for i in self.segments.around(index))
 
     def _doubtful(self, index: int) -> bool:
         return self.segments.doubtful(index, {pair.b for pair in self.unset})
@@ -158,7 +170,7 @@ class _Step:
         if self._doubtful(b) or None in self.past.told:
             return []
         self.past.told.add(None)
-        return [Found(finding, self.segments.around(a)) for finding in result.findings]
+        return [Found(finding, self._around(a)) for finding in result.findings]
 
     def _backward(self) -> list[Finding]:
         """Gradients that came out of b's tape: a finding for each part of the network."""
@@ -183,6 +195,8 @@ class _Step:
 
     def _updates(self) -> list[Finding]:
         """What became of a's gradients, beginning with a's weights and slots."""
+        if not self.hands:
+            return []
         history = self.past.history
         history.take(self.view, [])
         measured = [
@@ -235,14 +249,13 @@ def _handed_on(view: StepView, pair: VariablePair) -> bool:
     """Whether it was a's gradient that went on: not if the optimizer was handed just what b's own tape gave, and that
     is another one.
     """
-    roles = "weight gradient", "applied gradient"
-    a, b = (
-        {role: of_variable(graph.block, role).get(at) for role in roles}
-        for graph, at in ((view.a, pair.a), (view.b, pair.b))
-    )
-    tape, applied = (b[role][0] if b[role] else None for role in roles)
-    wanted = a["weight gradient"][0] if a["weight gradient"] else None
+    wanted = _gradient(view.a, "weight gradient", pair.a)
+    tape, applied = _gradient(view.b, "weight gradient", pair.b), _gradient(view.b, "applied gradient", pair.b)
     if tape is None or applied is None or wanted is None:
         return True
     own = observation_error(view.b.block, tape.index, view.b.block, applied.index)
     return own > OWN or pair_error(view.a.block, wanted.index, view.b.block, tape.index, pair) <= OWN
+
+
+def _gradient(graph: StepGraph, role: Role, variable: int) -> Observation | None:
+    return next(iter(of_variable(graph.block, role).get(variable, ())), None)

@@ -1,4 +1,4 @@
-"""The steps of an isolated pass as a run: each one begins where a's began, so that b's values are known step by step."""
+"""The steps of an isolated pass as a run in which every step begins where a's began."""
 
 from __future__ import annotations
 

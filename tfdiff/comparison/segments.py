@@ -20,13 +20,15 @@ class Segments:
     tensor is in the trace; if not, the parts on both sides of it are one.
     """
 
-    def __init__(self, view: StepView, joints: Sequence[tuple[int, int, int]]) -> None:
-        """`joints` are a's tensor, b's own and what went on in its place, as indices."""
+    def __init__(self, view: StepView, joints: Sequence[tuple[int, int, int]], *, backward: bool) -> None:
+        """`joints` are a's tensor, b's own and what went on in its place, as indices; `backward` says whether a's
+        gradients went on, too.
+        """
         self._a, self._b = view.a, view.b
         self._a_ends = frozenset(a for a, _, _ in joints)
         self._onward = frozenset(onward for _, _, onward in joints)
         reached = {seen.of for seen in view.a.observations if seen.site.role == "activation gradient" and seen.stored}
-        cut = frozenset(onward for a, _, onward in joints if a in reached)
+        cut = frozenset(onward for a, _, onward in joints if backward and a in reached)
         self._part = _parts(view.b, cut)
         self._doubtful: set[int] = set()
         self.spoiled: set[int] = set()

@@ -136,6 +136,7 @@ def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:
 
 
 def suspicious(view: StepView, found: list[Gradient]) -> bool:
+    """Whether a gradient is missing on one side, or differs by more than its tolerance."""
     return any(g.missing or (not g.noise and g.error > view.tolerances.gradient) for g in found)
 
 

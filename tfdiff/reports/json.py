@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.reports.facts import shared_weights, unpaired
 
 if TYPE_CHECKING:
-    from tfdiff.model import Cause, Divergence, Header, Place, Result
+    from tfdiff.model import Cause, Divergence, Header, Isolated, Place, Result
 
 FORMAT = "tfdiff.diff"
 VERSION = 1
@@ -40,6 +40,7 @@ def document(result: Result) -> dict[str, Any]:
         "causes": [_cause(cause) for cause in result.causes],
         "own": [_divergence(divergence) for divergence in result.own],
         "divergences": [_divergence(divergence) for divergence in result.divergences],
+        "isolation": _isolation(result.isolation),
         "tolerance": {"source": result.tolerance_source, "observer": None},
         "not_shared": [dict(entry) for entry in result.not_shared],
         "not_recorded": [dict(entry) for entry in result.not_recorded],
@@ -63,6 +64,17 @@ def finite(value: Any) -> Any:
 
 def _side(trace: str, header: Header) -> dict[str, Any]:
     return {"trace": trace, "script": header.script, "versions": dict(header.versions)}
+
+
+def _isolation(done: Isolated | None) -> dict[str, Any] | None:
+    if done is None:
+        return None
+    missed = sum(steps >= done.steps for _, steps in done.missed)
+    return {
+        "steps": done.steps - len(done.unset),
+        "joints": len(done.joints) - missed,
+        "left": [dict(entry) for entry in done.left],
+    }
 
 
 def _place(place: Place | None) -> dict[str, Any] | None:
