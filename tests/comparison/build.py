@@ -156,6 +156,13 @@ class Network:
         role = "state" if name in ("mean", "var") else "weight"
         return self.recorder.put(role, "forward", "ReadVariableOp", self.values[name], variable=self.index[name])
 
+    def snapshot(self, values: dict[str, Array]) -> list[Record]:
+        """Values of the variables before step 0."""
+        self.recorder.begin()
+        for name, value in values.items():
+            self.recorder.put("weight", "init", "", value, variable=self.index[name])
+        return self.recorder.records
+
     def step(self, number: int) -> tuple[StepInfo, list[Record]]:
         """Run one training step."""
         recorder, plan = self.recorder, self.plan
@@ -290,7 +297,7 @@ class Network:
             at = recorder.put("operation", "backward", op, array, inputs)
             if of is not None:
                 recorder.put("activation gradient", "backward", op, array, (at,), of=of)
-            return at
+            return at if of is None else self.onward(at, of)
 
         count = 1 if plan.reduction == "sum" else y.size
         d = operation("Mul", 2 * (value[f["logits"]] - y) / count, of=f["logits"])
@@ -329,6 +336,11 @@ class Network:
                 "weight gradient", "backward", recorder.records[at].site.op, value[at], (at,), variable=self.index[name]
             )
         return {name: value[at] for name, at in kept.items()}
+
+    def onward(self, at: int, of: int) -> int:
+        """The gradient of activation `of` that goes on towards the inputs, `at` being the own one."""
+        del of
+        return at
 
     def update(self, gradients: dict[str, Array]) -> None:
         """Apply the gradients, then record all variables."""
@@ -396,13 +408,8 @@ def record(
         )
         writer.variables(network.variables())
 
-        def snapshot(values: dict[str, Array]) -> list[Record]:
-            network.recorder.begin()
-            for name, value in values.items():
-                network.recorder.put("weight", "init", "", value, variable=network.index[name])
-            return network.recorder.records
-
-        writer.initial(snapshot(network.values), snapshot(network.own_values) if reference else ())
+        start = network.snapshot(network.values)
+        writer.initial(start, network.snapshot(network.own_values) if reference else ())
         for step in range(plan.steps):
             writer.step(*network.step(step))
         if sources:

@@ -199,10 +199,11 @@ class _Step:
             return []
         history = self.past.history
         history.take(self.view, [])
+        untrained = {gradient.pair for gradient in gradients(self.runs, self.view) if gradient.missing}
         measured = [
             update
             for update in updates(self.runs, self.view, [], history)
-            if update.pair not in self.unset and _handed_on(self.view, update.pair)
+            if update.pair not in self.unset | untrained and _handed_on(self.view, update.pair)
         ]
         if not any(update.different for update in measured):
             return []

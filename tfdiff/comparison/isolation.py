@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tfdiff.model import Joint, JointKey
     from tfdiff.trace.reader import Trace
 
+POINTWISE = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Tanh", "Sigmoid", "Softplus", "Softsign"})
+
 
 def plan_isolation(a: Trace, b: Trace, *, always: bool = False) -> Isolation | None:
     """What an isolated pass of b, whose free run the trace holds, is to write over; None where it would show nothing
@@ -89,6 +91,10 @@ def peels(
     candidates = _candidates(view, finding)
     if not candidates:
         return
+    a, b, order = candidates[0]
+    if _pointwise(view, finding, roots) and _writable(view, a, b, order, kept):
+        yield Place(a, b, order)
+        return
     ends = [(place.a, place.b) for place in roots]
     if view.a.loss is not None and view.b.loss is not None:
         ends.append((view.a.loss, view.b.loss))
@@ -112,6 +118,24 @@ def _candidates(view: StepView, finding: Finding) -> list[tuple[int, int, tuple[
         return []
     order = _turned(cut)
     return [(a, b, order), (a, cut.b, order), (cut.a, b, order)]
+
+
+def _pointwise(view: StepView, finding: Finding, roots: Sequence[Place]) -> bool:
+    """Whether both sides part at a function of each element (an activation) that alone takes the equal tensor, so that
+    what behind it may be written in any way; the place itself is no joint yet.
+    """
+    divergence, cut = finding.divergence, finding.cut
+    if cut is None or finding.kind:
+        return False
+    for graph, index, operand, ends in (
+        (view.a, divergence.a_index, cut.a, {place.a for place in roots}),
+        (view.b, divergence.b_index, cut.b, {place.b for place in roots}),
+    ):
+        if index is None or index in ends or graph.observations[index].site.op not in POINTWISE:
+            return False
+        if graph.operands(index) != (operand,) or graph.consumers[operand] != (index,):
+            return False
+    return True
 
 
 def _turned(match: Match) -> tuple[int, ...] | None:
