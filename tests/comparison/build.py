@@ -55,6 +55,8 @@ class Plan:
     reduction: str = "mean"
     penalty: float = 0.0
     lr: float = 0.05
+    halved_from: int | None = None
+    """Step from which on the learning rate is half of that."""
     decay: float = 0.0
     stop: bool = False
     """No gradient reaches anything in front of the batch norm."""
@@ -166,6 +168,7 @@ class Network:
     def step(self, number: int) -> tuple[StepInfo, list[Record]]:
         """Run one training step."""
         recorder, plan = self.recorder, self.plan
+        self.rate = plan.lr / 2 if plan.halved_from is not None and number >= plan.halved_from else plan.lr
         recorder.begin()
         x, y = examples()
         own = batch_rows(plan, number, self.seed)
@@ -183,7 +186,7 @@ class Network:
         self.update(gradients)
         source = f"{self.script}:{LINES['optimizer']}"
         info = StepInfo(
-            number, ({"name": "sgd", "class": "SGD", "learning_rate": plan.lr, "source": source, "called": source},)
+            number, ({"name": "sgd", "class": "SGD", "learning_rate": self.rate, "source": source, "called": source},)
         )
         return info, list(recorder.records)
 
@@ -366,7 +369,7 @@ class Network:
                 recorder.put("assign", "update", "AssignSubVariableOp", shrink, variable=self.index[name], **line)
                 v[name] = v[name] - shrink
             direction = gradient / (np.abs(gradient) + 1e-12) if plan.adaptive else gradient
-            change = (plan.lr * direction).astype(np.float32)
+            change = (self.rate * direction).astype(np.float32)
             if not plan.unsnapped:
                 recorder.put("assign", "update", "AssignSubVariableOp", change, variable=self.index[name], **place)
             v[name] = v[name] - change
