@@ -43,8 +43,12 @@ def isolate(options: RecordOptions, plan: Plan, further: Further) -> None:
         isolation = _planned(options, output, further, plan)
         if isolation is not None:
             _run(options, output, isolation, further)
-    except (TfdiffError, KeyboardInterrupt) as error:
-        print(f"tfdiff: no isolated pass: {error or 'interrupted'}", file=sys.stderr)
+    except TfdiffError as error:
+        _say(f"no isolated pass: {error}")
+    except KeyboardInterrupt:
+        _say("no isolated pass: interrupted")
+    except Exception as error:  # noqa: BLE001 - a mistake of ours, which must not spoil what was recorded
+        _say(f"no isolated pass: tfdiff failed: {type(error).__name__}: {error}; please report it")
 
 
 def order(isolation: Isolation) -> dict[str, Any]:
@@ -58,18 +62,19 @@ def from_order(data: dict[str, Any]) -> Isolation:
 
 
 def _planned(options: RecordOptions, output: Path, further: Further, plan: Plan) -> Isolation | None:
-    if options.reference is None:
+    if options.reference is None or not (options.isolate or options.lockstep):
         return None
     with open_trace(further.around.folder / options.reference) as reference, open_trace(output) as free:
         if not free.steps or free.step(0).info.forward_only:
             return None  # nothing trains: there is no step that something could be carried into
-        return plan(reference, free) or (Isolation() if options.lockstep else None)
+        found = plan(reference, free) if options.isolate else None
+        return found or (Isolation() if options.lockstep else None)
 
 
 def _run(options: RecordOptions, output: Path, isolation: Isolation, further: Further) -> None:
     if not options.quiet:
         words = "with a's values written over its own, to judge each layer by itself"
-        print(f"tfdiff: a further run of {options.script} {words}", file=sys.stderr)
+        _say(f"a further run of {options.script} {words}")
     with open_trace(output) as free:
         steps, variables = free.steps, list(free.variables.values())
     nothing = Isolated(0, isolation.joints, lockstep=False)
@@ -97,8 +102,11 @@ def _run(options: RecordOptions, output: Path, isolation: Isolation, further: Fu
 
 def _say_left(options: RecordOptions, around: Around) -> None:
     if around.left and not options.quiet:
-        paths = said(around.left, around.folder)
-        print(f"tfdiff: left as it is, it may be the further run's: {paths}", file=sys.stderr)
+        _say(f"left as it is, it may be the further run's: {said(around.left, around.folder)}")
+
+
+def _say(words: str) -> None:
+    print(f"tfdiff: {words}", file=sys.stderr)
 
 
 def _done(trace: Trace, done: Isolated, code: int) -> Isolated:

@@ -59,7 +59,7 @@ def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = N
             planned = _plan(options, reference, scout, seed)
             around = Around.look(options)
             code = _main_pass(options, planned, seed)
-            if code == 0 and planned is not None and plan_isolation is not None and options.isolate:
+            if code == 0 and planned is not None and plan_isolation is not None:
                 isolated_pass.isolate(options, plan_isolation, isolated_pass.Further(scout, seed, around))
         return code
 
