@@ -24,7 +24,7 @@ from tfdiff.comparison.segments import Segments
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.steps import START_LIMIT, allowing_flips, suspicious
 from tfdiff.comparison.tolerance import step_tolerances
-from tfdiff.comparison.update import UpdateHistory, update_findings, updates
+from tfdiff.comparison.update import UpdateHistory, by_total_norm, update_findings, updates
 from tfdiff.model import PHASES, Isolated
 from tfdiff.pairing.layouts import inverse
 
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 GRADIENTS = "gradients"
 """What stayed b's own where no gradient of a's could go on."""
+SLOTS = 1e-3
+"""Up to which error a slot is held to be what it was."""
 OWN = 1e-6
 """Up to which error a gradient that was handed on is the tape's own."""
 
@@ -64,6 +66,8 @@ class Past:
     """Joints (by a's site; None: the loss) in front of which a difference was told: it will be there again."""
     states: set[int] = field(default_factory=set)
     """A's variables whose change was told."""
+    clipped: bool = False
+    """Whether the updates differ by a norm in which gradients without a counterpart take part."""
 
 
 def judge_isolated(free: Runs, result: StepsResult) -> list[Found]:
@@ -195,7 +199,7 @@ class _Step:
 
     def _updates(self) -> list[Finding]:
         """What became of a's gradients, beginning with a's weights and slots."""
-        if not self.hands:
+        if not self.hands or self.past.clipped or not self.runs.keeps_slots(SLOTS):
             return []
         history = self.past.history
         history.take(self.view, [])
@@ -206,6 +210,9 @@ class _Step:
             if update.pair not in self.unset | untrained and _handed_on(self.view, update.pair)
         ]
         if not any(update.different for update in measured):
+            return []
+        if by_total_norm(self.view, measured, handed=self.runs.weights):
+            self.past.clipped = True
             return []
         matching = self._matched(self.view.tolerances.forward)
         return update_findings(self.runs, self.view, measured, history, matching)

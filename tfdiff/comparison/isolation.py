@@ -60,6 +60,7 @@ def _joints(runs: Runs, result: StepsResult) -> tuple[Joint, ...]:
         # What an earlier step has was looked at there, where less had drifted apart.
         new = [place for place in roots if not any(_sites(view, place)[side] in known[side] for side in (0, 1))]
         peeled = [place for finding in result.findings for place in peels(view, finding, matching, roots, kept)]
+        peeled += [place for finding in result.findings for place in fed(view, finding, kept)]
         for place in (*new, *peeled):
             joint = joint_of(view, place)
             found.setdefault(joint.b, joint)
@@ -104,6 +105,17 @@ def peels(
             if (a, b) in alike and (a, b) not in ends and _writable(view, a, b, order, kept):
                 yield Place(a, b, order)
                 return
+
+
+def fed(view: StepView, finding: Finding, kept: frozenset[int]) -> Iterator[Place]:
+    """The pair of equal tensors that a divergence hangs on: with a's gradient of it what lies in front of the
+    divergence is told, too.
+    """
+    divergence, cut = finding.divergence, finding.cut
+    if divergence.step == view.step and divergence.phase == "forward" and cut is not None:
+        order = _turned(cut)
+        if _writable(view, cut.a, cut.b, order, kept):
+            yield Place(cut.a, cut.b, order)
 
 
 def _candidates(view: StepView, finding: Finding) -> list[tuple[int, int, tuple[int, ...] | None]]:

@@ -55,14 +55,9 @@ class LockstepTrace(Trace):
 
     def before(self, variable: int, step: int) -> Array | None:
         """The value with which a step began: as the step read it first, else a's, which it was given."""
-        block = self.step(step)
-        for seen in block.observations:
-            if seen.site.variable != variable or seen.site.role not in (*HELD, "assign"):
-                continue
-            if seen.site.role == "assign" or not seen.site.op:
-                break
-            if seen.stored:
-                return block.array(seen.index)
+        read = self._first_read(variable, step)
+        if read is not None:
+            return read
         pair = self._first.get(variable)
         if pair is not None:
             given = self._runs.value_after(self._reference, pair.a, step - 1)
@@ -71,6 +66,18 @@ class LockstepTrace(Trace):
             turned = convert(given, pair)
             return turned + pair.offset if pair.offset else turned
         return self._free.value_after(variable, -1) if step == 0 else None
+
+    def _first_read(self, variable: int, step: int) -> Array | None:
+        """What a step read of a variable before it wrote it."""
+        block = self.step(step)
+        for seen in block.observations:
+            if seen.site.variable != variable or seen.site.role not in (*HELD, "assign"):
+                continue
+            if seen.site.role == "assign" or not seen.site.op:
+                return None
+            if seen.stored:
+                return block.array(seen.index)
+        return None
 
     def after(self, variable: int, step: int) -> Array | None:
         """The value with which a step ended."""
@@ -82,7 +89,38 @@ class LockstepTrace(Trace):
             if seen.site.role in HELD and not seen.site.op and seen.site.phase in ("update", "state"):
                 return block.array(seen.index) if seen.stored else None
             written = written or seen.site.role == "assign"
-        return None if written else self.before(variable, step)
+        # A write that no hook sees (inside a `tf.cond`) shows in what the next step reads, but only in the free run.
+        return None if written or self._moves_freely(variable, step) else self.before(variable, step)
+
+    def _moves_freely(self, variable: int, step: int) -> bool:
+        first, last = (self._runs.value_after(self._free, variable, at) for at in (step - 1, step))
+        return first is None or last is None or not np.array_equal(first, last)
+
+    def keeps_slots(self, limit: float) -> bool:
+        """Whether every slot began the step with what the step before left in it, or with just what a's had.
+
+        One that did neither was given a's times a factor that is none.
+        """
+        if self._at == 0:
+            return True
+        for index, variable in self.variables.items():
+            first = self._first_read(index, self._at) if variable.kind == "slot" else None
+            if first is None:
+                continue
+            last = self.after(index, self._at - 1)
+            known = [] if last is None else [last]
+            known += self._slots_like(variable.shape)
+            if not any(relative_error(first, value) <= limit for value in known):
+                return False
+        return True
+
+    def _slots_like(self, shape: tuple[int, ...]) -> list[Array]:
+        """What a's slots of a shape held before the step."""
+        alike = [
+            index for index, slot in self._reference.variables.items() if (slot.kind, slot.shape) == ("slot", shape)
+        ]
+        values = (self._reference.value_after(index, self._at - 1) for index in alike)
+        return [value for value in values if value is not None]
 
     def _change(self, variable: int, step: int) -> Array | None:
         early, late = self.before(variable, step), self.after(variable, step)
@@ -109,6 +147,10 @@ class LockstepRuns(Runs):
     def unused(self) -> tuple[VariablePair, ...]:
         """As in the free run."""
         return self.free.unused if self.free is not None else ()
+
+    def keeps_slots(self, limit: float) -> bool:
+        """Whether b's slots began the step as they should."""
+        return not isinstance(self.b, LockstepTrace) or self.b.keeps_slots(limit)
 
     def value_after(self, trace: Trace, variable: int, step: int) -> Array | None:
         """As in the free run for a; for b what the isolated step says."""
