@@ -108,24 +108,31 @@ def other_optimizer(scene: Scene) -> Proposal | None:
     u_a, u_b = joined(u.u_a for u in updates), joined(u.u_b for u in updates)
     limit = max(FIT, 4.0 * rounding(updates))
     inputs = [_inputs(scene, side, updates) for side in scene.sides]
-    memory = a if scene.lockstep else None
-    if memory is not None and inputs[0] is not None and inputs[1] is not None:
-        inputs[1] = inputs[0][0], [*inputs[0][1][:-1], inputs[1][1][-1]]
     if inputs[0] is None or inputs[1] is None or not np.any(u_a) or not np.any(u_b):
         return None
-    if relative_error(u_a, a.update(*inputs[0])) > limit or relative_error(u_b, b.update(*inputs[1], memory)) > limit:
-        return None
+    if scene.lockstep:  # B's optimizer was handed A's gradients, step by step
+        inputs[1] = inputs[0][0], [*inputs[0][1][:-1], inputs[1][1][-1]]
     gradients, rates = inputs[1]
+    # In lockstep what it remembers is A's, but for slots that have no counterpart.
+    memories = [m for m in ((a, None) if scene.lockstep else (None,)) if _fits(b, u_b, inputs[1], m, limit)]
+    if relative_error(u_a, a.update(*inputs[0])) > limit or not memories:
+        return None
     tries: list[tuple[str, Optimizer, list[float]]] = [
         (code, replace(b, **{name: getattr(a, name) for name in names}), rates) for code, names in CAUSES.items()
     ]
     if a.family != b.family:
         tries = [("optimizer-kind", a, inputs[0][1])]
     for code, changed, used in tries:
-        after = relative_error(u_a, changed.update(gradients, used, memory))
+        after = relative_error(u_a, changed.update(gradients, used, memories[0]))
         if changed != b and after <= limit:
             return _proposal(scene, code, (a, b), (relative_error(u_a, u_b), after), limit)
     return None
+
+
+def _fits(
+    told: Optimizer, update: Floats, inputs: tuple[list[Floats], list[float]], memory: Optimizer | None, limit: float
+) -> bool:
+    return relative_error(update, told.update(*inputs, memory)) <= limit
 
 
 def _proposal(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfdiff.comparison.alike import alike_behind
-from tfdiff.comparison.joints import Place, joint_of, kept_sites, may_stand, places
+from tfdiff.comparison.alike import Alike
+from tfdiff.comparison.joints import Place, joint_of, kept_sites, may_stand, operand_pairs, places
 from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.runs import FIRST_STEPS, StepView, pair_runs, view_step
 from tfdiff.comparison.steps import ENDING, START_LIMIT, judge_steps
@@ -59,8 +59,11 @@ def _joints(runs: Runs, result: StepsResult) -> tuple[Joint, ...]:
         roots = places(runs, view, matching, kept)
         # What an earlier step has was looked at there, where less had drifted apart.
         new = [place for place in roots if not any(_sites(view, place)[side] in known[side] for side in (0, 1))]
-        peeled = [place for finding in result.findings for place in peels(view, finding, matching, roots, kept)]
+        ends = _ends(runs, view, roots)
+        alike = Alike(runs, view, matching)
+        peeled = [place for finding in result.findings for place in peels(view, finding, alike, ends, kept)]
         peeled += [place for finding in result.findings for place in fed(view, finding, kept)]
+        peeled += _branches(view, matching, alike, ends, kept)
         for place in (*new, *peeled):
             joint = joint_of(view, place)
             found.setdefault(joint.b, joint)
@@ -82,8 +85,28 @@ def _tolerance(view: StepView) -> float:
     return view.tolerances.forward
 
 
+def _ends(runs: Runs, view: StepView, roots: Sequence[Place]) -> list[tuple[int, int]]:
+    """Pairs of tensors at which both sides are known to meet."""
+    ends = [(place.a, place.b) for place in roots] + operand_pairs(runs, view)
+    if view.a.loss is not None and view.b.loss is not None:
+        ends.append((view.a.loss, view.b.loss))
+    return list(dict.fromkeys(ends))
+
+
+def _branches(
+    view: StepView, matching: Matching, alike: Alike, ends: Sequence[tuple[int, int]], kept: frozenset[int]
+) -> list[Place]:
+    """Where an error would go around the joints."""
+    found = dict.fromkeys(pair for end in ends for pair in alike.branches(end))
+    return [
+        Place(a, b)
+        for a, b in found
+        if a not in matching.from_a and b not in matching.from_b and _writable(view, a, b, None, kept)
+    ]
+
+
 def peels(
-    view: StepView, finding: Finding, matching: Matching, roots: Sequence[Place], kept: frozenset[int]
+    view: StepView, finding: Finding, alike: Alike, ends: Sequence[tuple[int, int]], kept: frozenset[int]
 ) -> Iterator[Place]:
     """The pair of tensors with which a divergence begins, so that a second one between them and the next joint shows.
 
@@ -93,16 +116,13 @@ def peels(
     if not candidates:
         return
     a, b, order = candidates[0]
-    if _pointwise(view, finding, roots) and _writable(view, a, b, order, kept):
+    if _pointwise(view, finding, ends) and _writable(view, a, b, order, kept):
         yield Place(a, b, order)
         return
-    ends = [(place.a, place.b) for place in roots]
-    if view.a.loss is not None and view.b.loss is not None:
-        ends.append((view.a.loss, view.b.loss))
     for end in ends:
-        alike = alike_behind(view, matching, end)
+        pairs = alike.behind(end)
         for a, b, order in candidates:
-            if (a, b) in alike and (a, b) not in ends and _writable(view, a, b, order, kept):
+            if (a, b) in pairs and _writable(view, a, b, order, kept):
                 yield Place(a, b, order)
                 return
 
@@ -132,18 +152,18 @@ def _candidates(view: StepView, finding: Finding) -> list[tuple[int, int, tuple[
     return [(a, b, order), (a, cut.b, order), (cut.a, b, order)]
 
 
-def _pointwise(view: StepView, finding: Finding, roots: Sequence[Place]) -> bool:
+def _pointwise(view: StepView, finding: Finding, ends: Sequence[tuple[int, int]]) -> bool:
     """Whether both sides part at a function of each element (an activation) that alone takes the equal tensor, so that
-    what behind it may be written in any way; the place itself is no joint yet.
+    what behind it may be written in any way, and the sides do not meet at one of them otherwise.
     """
     divergence, cut = finding.divergence, finding.cut
     if cut is None or finding.kind:
         return False
-    for graph, index, operand, ends in (
-        (view.a, divergence.a_index, cut.a, {place.a for place in roots}),
-        (view.b, divergence.b_index, cut.b, {place.b for place in roots}),
+    for graph, index, operand, met in (
+        (view.a, divergence.a_index, cut.a, {a for a, _ in ends}),
+        (view.b, divergence.b_index, cut.b, {b for _, b in ends}),
     ):
-        if index is None or index in ends or graph.observations[index].site.op not in POINTWISE:
+        if index is None or index in met or graph.observations[index].site.op not in POINTWISE:
             return False
         if graph.operands(index) != (operand,) or graph.consumers[operand] != (index,):
             return False
@@ -159,5 +179,4 @@ def _writable(view: StepView, a: int, b: int, order: tuple[int, ...] | None, kep
     if order is not None and len(order) != len(first.shape):
         return False
     shape = first.shape if order is None else permuted(first.shape, order)
-    stand = may_stand(view.a, a) and may_stand(view.b, b)
-    return stand and first.site.id in kept and shape == second.shape
+    return shape == second.shape and may_stand(view, a, b, kept)

@@ -73,33 +73,43 @@ def kept_sites(trace: Trace, steps: int) -> frozenset[int]:
     return frozenset(seen - missing)
 
 
-def may_stand(graph: StepGraph, index: int) -> bool:
-    """Whether a tensor can be written over: a float of the batch, no squashed one, since Keras' cross-entropies look
-    through the op in front of them.
+def may_stand(view: StepView, a: int, b: int, kept: frozenset[int]) -> bool:
+    """Whether a's tensor can be written over b's: floats of the batch, b's no squashed one, since Keras'
+    cross-entropies look through the op in front of them.
     """
-    seen = graph.observations[index]
+    first, second = view.a.observations[a], view.b.observations[b]
     return (
-        is_float(seen)
-        and seen.site.role == "activation"
-        and bool(seen.site.op)
-        and seen.site.op not in SQUASHING
-        and seen.size >= MIN_ELEMENTS
-        and index in graph.data
+        first.site.id in kept
+        and first.size == second.size >= MIN_ELEMENTS
+        and second.site.op not in SQUASHING
+        and all(is_float(seen) and seen.site.role == "activation" and seen.site.op for seen in (first, second))
+        and a in view.a.data
+        and b in view.b.data
     )
 
 
+def operand_pairs(runs: Runs, view: StepView) -> list[tuple[int, int]]:
+    """What goes into the k-th product of a weight on either side, wherever it comes from."""
+    found = [tuple(_operand(g, i) for g, i in zip((view.a, view.b), ops, strict=True)) for *ops, _ in _uses(runs, view)]
+    return [(a, b) for a, b in found if a is not None and b is not None]
+
+
 def _of_products(runs: Runs, view: StepView, matching: Matching, kept: frozenset[int]) -> Iterator[Place]:
-    """What goes into the k-th product of a weight on either side."""
+    """What goes into the k-th product of a weight on either side, where that is no other tensor of the other side."""
+    for i, j, pair in _uses(runs, view):
+        place = _at(view, matching, kept, (i, j), pair)
+        if place is not None:
+            yield place
+
+
+def _uses(runs: Runs, view: StepView) -> Iterator[tuple[int, int, VariablePair]]:
+    """The k-th product of a paired weight on either side."""
     outputs = weight_outputs(view.a), weight_outputs(view.b)
     for variable, indices in sorted(outputs[0].items()):
         pair = runs.by_a.get(variable)
         others = outputs[1].get(pair.b, []) if pair is not None else []
-        if pair is None or len(indices) != len(others) or len(indices) > MOST_USES:
-            continue
-        for i, j in zip(indices, others, strict=True):
-            place = _at(view, matching, kept, (i, j), pair)
-            if place is not None:
-                yield place
+        if pair is not None and len(indices) == len(others) <= MOST_USES:
+            yield from ((i, j, pair) for i, j in zip(indices, others, strict=True))
 
 
 def _at(
@@ -110,7 +120,7 @@ def _at(
     sites = view.a.observations[ops[0]].site, view.b.observations[ops[1]].site
     for a in chains[0]:
         for b in chains[1]:
-            if not _fit(view, a, b, kept):
+            if not may_stand(view, a, b, kept):
                 continue
             matched = _matched(matching, a, b)
             if matched is None:
@@ -140,13 +150,6 @@ def _chain(graph: StepGraph, index: int | None) -> list[int]:
         chain.append(index)
         index = _operand(graph, index) if seen.site.op in RESHAPING else None
     return chain
-
-
-def _fit(view: StepView, a: int, b: int, kept: frozenset[int]) -> bool:
-    first, second = view.a.observations[a], view.b.observations[b]
-    if first.site.id not in kept or first.size != second.size:
-        return False
-    return may_stand(view.a, a) and may_stand(view.b, b)
 
 
 def _matched(matching: Matching, a: int, b: int) -> tuple[bool, tuple[int, ...] | None] | None:
@@ -204,7 +207,7 @@ def _of_heads(view: StepView, matching: Matching, kept: frozenset[int]) -> Itera
         return
     for a, b in zip(*heads, strict=True):
         first, second = view.a.observations[a], view.b.observations[b]
-        if not _fit(view, a, b, kept) or _slim(first) != _slim(second):
+        if not may_stand(view, a, b, kept) or _slim(first) != _slim(second):
             continue
         matched = _matched(matching, a, b)
         if matched is not None:
