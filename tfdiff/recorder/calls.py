@@ -69,7 +69,8 @@ class Calls:
         self.recording.close_call()
         self._eager.leaves(arguments, self.recording.context.code(self.recording.frames.here()))
         sink = self.recording.builder.add if trains or self.recording.tapes else self._outside()
-        outputs = self.recording.programs.replay(function, [t._id for t in arguments], values, sink)
+        given = [self.recording.builder.known.resolve(t._id) for t in arguments]
+        outputs = self.recording.programs.replay(function, given, values, sink)
         for tensor, token in zip(results, outputs, strict=False):
             self._result(tensor, token)
         if trains:

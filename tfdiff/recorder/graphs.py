@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     Values = dict[int, deque[np.ndarray[Any, Any]]]
 
+_EXECUTIONS = 8
+"""Executions of a graph that are remembered for their backward passes."""
+
 Names = dict[Token, Token]
 """Ids of a graph's tensors and their tokens in one execution; an id without one is an eager tensor's own token."""
 
@@ -131,8 +134,8 @@ class Program:
     draws: Counter[Any] = field(default_factory=Counter)
     """Per place how many of its ops draw random numbers there."""
 
-    names: Names = field(default_factory=dict)
-    """Tokens of the last execution."""
+    executions: list[Names] = field(default_factory=list)
+    """Tokens of the last executions."""
     _places: Counter[Any] = field(default_factory=Counter)
 
     def begin(self, event: GradientBegin) -> None:
@@ -156,6 +159,13 @@ class Program:
                 if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP and not item.joint:
                     found += [self.tensors[t] for t in item.outputs if t in self.dependent and t in self.tensors]
         return [tensor for tensor in reversed(found) if tensor.dtype.is_floating]
+
+    def executed(self, tokens: Sequence[Token]) -> Names:
+        """The tokens of that execution which made most of some tensors: these are what its backward pass is given."""
+        if len(self.executions) < 2:
+            return self.executions[-1] if self.executions else {}
+        wanted = set(tokens)
+        return max(reversed(self.executions), key=lambda names: len(wanted.intersection(names.values())))
 
     def is_tapped(self, token: Token) -> bool:
         """Whether the tensor, or what it hands on, leaves the graph."""
@@ -266,8 +276,13 @@ class Programs:
         """Write one execution out as events; returns the tokens of the outputs."""
         names: Names = dict(zip(function.inputs, arguments, strict=False))
         for item in function.program.items:
-            self._replay_item(item, names, values, sink)
-        function.program.names = names
+            if isinstance(item, GraphBackpropagated):
+                activation = self.of(item.forward).executed(arguments).get(item.activation)
+                if activation is not None and item.gradient in names:
+                    sink(Backpropagated(activation, names[item.gradient]))
+            else:
+                self._replay_item(item, names, values, sink)
+        function.program.executions = [*function.program.executions[1 - _EXECUTIONS :], names]
         return [names.get(token, token) for token in function.outputs]
 
     def _replay_item(self, item: Item, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
@@ -288,11 +303,7 @@ class Programs:
                     [(names.get(a, UNKNOWN), names.get(g, UNKNOWN)) for a, g in item.activations],
                 )
             )
-        elif isinstance(item, GraphBackpropagated):
-            activation = self.of(item.forward).names.get(item.activation)
-            if activation is not None and item.gradient in names:
-                sink(Backpropagated(activation, names[item.gradient]))
-        else:
+        elif isinstance(item, GraphApply):
             pairs = [(rename(g, names), names.get(v, v)) for g, v in item.pairs]
             rate, iterations = _take(values, item.rate_tag), _take(values, item.iterations_tag)
             if rate is not None or not item.rate_tag:  # an apply inside a branch that was not taken has no values

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import FORCED, Code, OpEvent
-from tfdiff.recorder.taps import replace_in_graph, replace_rows_in_graph
+from tfdiff.recorder.taps import replace_beside, replace_in_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +97,7 @@ class Handing:
             return own if rows is None else rows
 
         if hasattr(gradient, "indices"):
-            values = replace_rows_in_graph(gradient.values, gradient.indices, host_rows)
+            values = replace_beside(gradient.values, gradient.indices, host_rows)
             self._joints.note(gradient.values, values, code)
             return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
         other = replace_in_graph(gradient, host)

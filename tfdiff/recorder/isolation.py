@@ -84,6 +84,7 @@ class Isolating:
         for what, why in self._lockstep.left:
             self.leave(what, why)
         self._begun = -1
+        self._began: set[int] = set()
         self._ran: Counter[Any] = Counter()
         self._seen: list[set[int]] = []
         """Per step the joints at which the reference's tensor went on."""
@@ -99,8 +100,8 @@ class Isolating:
         """A step begins: what to write over its variables, once."""
         if step <= self._begun or step >= self._reference.steps:
             return {}
-        self._unset.update(range(self._begun + 1, step))
         self._begun = step
+        self._began.add(step)
         self._ran.clear()
         return self._lockstep.wanted(step)
 
@@ -184,7 +185,9 @@ class Isolating:
     # -- afterwards ------------------------------------------------------------------------------------------------
 
     def check(self, step: int, records: Sequence[Record]) -> None:
-        """A step was recorded: at which joints the reference's tensor really went on."""
+        """A step was recorded: what it began with, and at which joints the reference's tensor really went on."""
+        if step not in self._began and not self._began_alike(step, records):
+            self._unset.add(step)
         numbers = {joint.b: number for number, joint in enumerate(self.joints)}
         seen: set[int] = set()
         for record in records:
@@ -196,11 +199,27 @@ class Isolating:
                     seen.add(number)
         self._seen.append(seen)
 
+    def _began_alike(self, step: int, records: Sequence[Record]) -> bool:
+        """Whether a step that could not be set (the second one in a call) read what it would have been given."""
+        wanted = self._lockstep.wanted(step)
+        read = {
+            record.site.variable: record.value
+            for record in reversed(records)  # of several reads the first
+            if record.site.variable in wanted
+            and record.site.role in ("weight", "state")
+            and record.site.op
+            and record.site.phase == "forward"
+        }
+        return bool(read) and all(
+            index is None or _equal(np.asarray(wanted[index].over(value), value.dtype), value)
+            for index, value in read.items()
+        )
+
     def described(self) -> Isolated:
         """What the pass did."""
         steps = len(self._seen)
         missed = ((n, sum(n not in seen for seen in self._seen)) for n in range(len(self.joints)))
-        unset = tuple(sorted({*self._unset, *range(self._begun + 1, steps)} & set(range(steps))))
+        unset = tuple(sorted(self._unset & set(range(steps))))
         left = tuple({"what": what, "why": why} for what, why in self._left.items())
         return Isolated(steps, self.joints, tuple((n, count) for n, count in missed if count), not unset, unset, left)
 

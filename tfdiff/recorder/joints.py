@@ -7,22 +7,23 @@ op's own gradient, which knows its own output only.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tfdiff.recorder.graphs import GraphOp
 from tfdiff.recorder.isolation import Place, place_of
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import FORCED, GradientBegin, OpEvent
-from tfdiff.recorder.taps import replace_in_graph
+from tfdiff.recorder.taps import replace_beside, replace_in_graph
 from tfdiff.recorder.tensors import is_numeric
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import numpy as np
 
     from tfdiff.recorder.graphs import Program
     from tfdiff.recorder.recording import Recording
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
     Host = Callable[[Array], Array]
+    HostBack = Callable[[Array, Array], Array]
+    """Own gradient and own tensor to the gradient that goes on."""
 
 _LOOPS = frozenset({"WhileBodyFuncGraph", "WhileCondFuncGraph", "_WhileBodyGradFuncGraph"})
 
@@ -47,8 +50,8 @@ class _Exchange:
     code: Code
     taken: deque[bool] = field(default_factory=deque)
     """Per execution that was not replayed yet: whether the reference's tensor went on."""
-    waiting: list[tuple[int, int] | None] = field(default_factory=list)
-    """Joint and step of each execution in this step whose gradient has not come back, None where nothing went on."""
+    forced: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    """Joint and step of the executions in this step in which the reference's tensor went on, by the own one."""
 
 
 class Joints:
@@ -168,7 +171,7 @@ class Joints:
         for exchange in self._made:
             exchange.taken.clear()
 
-    def exchange(self, own: Any, host: Host, host_back: Host, code: Code) -> tuple[Any, Any]:
+    def exchange(self, own: Any, host: Host, host_back: HostBack, code: Code) -> tuple[Any, Any]:
         """Behind a tensor of a graph: that of the host function, and the one that goes on, which has a way back."""
         import tensorflow as tf
         from tensorflow.python.eager import execute
@@ -176,7 +179,7 @@ class Joints:
         inner: list[Any] = []
 
         def back(gradient: Any) -> Any:
-            return self._hand_back(gradient, host_back, code)
+            return self._hand_back(gradient, own, host_back, code)
 
         @tf.custom_gradient  # type: ignore[untyped-decorator, unused-ignore]
         def forced(tensor: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -209,8 +212,10 @@ class Joints:
         self._ran[exchange.group, exchange.ordinal] += 1
         number = isolating.joint(place, ran * self._counts[exchange.group] + exchange.ordinal)
         value = None if number is None else isolating.tensor(number, step, own)
-        exchange.waiting = exchange.waiting if ran else []
-        exchange.waiting.append(None if number is None or value is None else (number, step))
+        if not ran:
+            exchange.forced.clear()
+        if number is not None and value is not None:
+            exchange.forced[_digest(own)] = (number, step)
         return value
 
     def _turn(self, step: int) -> None:
@@ -228,7 +233,7 @@ class Joints:
             return None
         return recording.builder.begun + recording.programs.passes(exchange.program, exchange.at)
 
-    def _hand_back(self, gradient: Any, host_back: Host, code: Code) -> Any:
+    def _hand_back(self, gradient: Any, tensor: Any, host_back: HostBack, code: Code) -> Any:
         """In a graph: the reference's gradient in the place of the own one, which is recorded where it arrives."""
         import tensorflow as tf
 
@@ -237,15 +242,15 @@ class Joints:
             return gradient
         with self.recording.quiet():
             own = tf.convert_to_tensor(gradient)
-            other = replace_in_graph(own, host_back)
+            other = replace_beside(own, tensor, host_back)
         self.note(own, other, code)
         return other
 
-    def _host_back(self, own: Array, exchange: _Exchange) -> Array:
+    def _host_back(self, own: Array, tensor: Array, exchange: _Exchange) -> Array:
         isolating = self.recording.isolating
         if isolating is None or not (self.recording.training_call or self.recording.in_gradient):
             return own
-        joint = exchange.waiting.pop() if exchange.waiting else None  # the last one comes back first
+        joint = exchange.forced.get(_digest(tensor))
         found = None if joint is None else isolating.gradient(*joint, own)
         return own if found is None else found
 
@@ -262,6 +267,10 @@ class Joints:
         item = GraphOp(FORCED, code, [own._id], [other._id], [tag], [None])
         program.items.append(item)
         program.makers[other._id] = item
+
+
+def _digest(tensor: Array) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(tensor).tobytes(), digest_size=16).digest()
 
 
 def _in_loop(graph: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
 
-_ALIKE = 0.05
-"""Relative difference up to which two ratios of norms are taken for the same factor."""
+_SCALED = 4.0
+"""A factor between two losses that another loss or a fault in front of it seldom makes, and every loss scale does."""
 
 
 def scaled_otherwise(a: Trace, b: Trace) -> str | None:
@@ -21,17 +22,24 @@ def scaled_otherwise(a: Trace, b: Trace) -> str | None:
     """
     if not a.steps or not b.steps:
         return None
-    losses = _loss(a), _loss(b)
-    if None in losses or 0.0 in losses:
+    first, second = _loss(a), _loss(b)
+    if not first or not second or not math.isfinite(first) or not math.isfinite(second):
         return None
-    ratio = losses[0] / losses[1]  # type: ignore[operator]
-    if abs(ratio - 1.0) <= _ALIKE:
-        return None
-    inside = any("LossScale" in str(optimizer.get("class")) for t in (a, b) for optimizer in t.step(0).info.optimizers)
-    kept = _kept(a) / _kept(b)
-    if inside or (abs(kept - 1.0) > _ALIKE and abs(kept * ratio - 1.0) <= _ALIKE):
-        return f"the loss that is differentiated is {ratio:.4g} times this run's: one of the two is scaled"
+    ratio = math.log(abs(first / second))
+    back = math.log(_kept(a) / _kept(b))
+    taken_out = abs(back) >= math.log(_SCALED) and abs(ratio + back) < abs(ratio) / 2
+    inside = abs(ratio) >= math.log(_SCALED) and (_scales(a) or _scales(b))
+    if taken_out or inside:
+        return f"the loss that is differentiated is {math.exp(ratio):.4g} times this run's: one of the two is scaled"
     return None
+
+
+def _scales(trace: Trace) -> bool:
+    """Whether an optimizer takes the scale out by itself."""
+    optimizers = trace.step(0).info.optimizers
+    return any(
+        "LossScale" in str(o.get("class")) or (o.get("config") or {}).get("loss_scale_factor") for o in optimizers
+    )
 
 
 def _loss(trace: Trace) -> float | None:

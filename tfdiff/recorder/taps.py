@@ -121,16 +121,16 @@ def replace_in_graph(tensor: Any, value: Callable[[np.ndarray[Any, Any]], np.nda
     return replaced
 
 
-def replace_rows_in_graph(
-    values: Any, indices: Any, chosen: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+def replace_beside(
+    tensor: Any, beside: Any, value: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 ) -> Any:
-    """A tensor like `values`, which are rows at `indices`, that the host function `chosen(own, indices)` decides."""
+    """A tensor like `tensor` that the host function `value(own, beside)` decides at each execution."""
     import tensorflow as tf
 
-    def host(own: np.ndarray[Any, Any], rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def host(own: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         own = np.asarray(own)
-        return np.asarray(chosen(own, np.asarray(rows)), dtype=own.dtype)
+        return np.asarray(value(own, np.asarray(other)), dtype=own.dtype)
 
-    replaced = tf.numpy_function(host, [values, indices], values.dtype)
-    replaced.set_shape(values.shape)
+    replaced = tf.numpy_function(host, [tensor, beside], tensor.dtype)
+    replaced.set_shape(tensor.shape)
     return replaced

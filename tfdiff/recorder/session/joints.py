@@ -87,7 +87,7 @@ class SessionJoints:
             exchange.taken.append(found is not None)
             return value if found is None else found
 
-        def host_back(value: Array) -> Array:
+        def host_back(value: Array, _: Array) -> Array:
             isolating = self.recording.isolating
             found = isolating.gradient(*exchange.joint, value) if isolating is not None and exchange.joint else None
             return value if found is None or len(self._gradients) != 1 else found
