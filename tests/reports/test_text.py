@@ -34,7 +34,7 @@ Without a counterpart
 Notes
   the rows are shuffled in both
 
-Tolerance: analytic, from the rounding of the arithmetic; measuring it is not built yet
+Tolerance: analytic, from the rounding of the arithmetic
 
 Next: tfdiff view a.h5 b.h5
       tfdiff explain dropout-rate"""

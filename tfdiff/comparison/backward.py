@@ -40,6 +40,7 @@ class Gradient:
     b: Observation | None
     error: float
     """Infinite where one side has none."""
+    tolerance: float
     noise: bool
     """Zero in theory on both sides (a bias in front of a normalization): its rounding means nothing."""
 
@@ -47,6 +48,11 @@ class Gradient:
     def missing(self) -> bool:
         """Whether exactly one side has a gradient."""
         return (self.a is None) != (self.b is None)
+
+    @property
+    def different(self) -> bool:
+        """Whether both sides have one and these differ by more than the tolerance."""
+        return not self.missing and not self.noise and self.error > self.tolerance
 
 
 def gradients(runs: Runs, view: StepView) -> list[Gradient]:
@@ -60,14 +66,15 @@ def gradients(runs: Runs, view: StepView) -> list[Gradient]:
         if first is None and second is None:
             continue
         error, noise = float("inf"), False
+        tolerance = view.tolerances.at(first.index if first else None, "gradient")
         if first is not None and second is not None:
             error = pair_error(view.a.block, first.index, view.b.block, second.index, pair)
             sizes = _size(view.a, first, pair.a_part), _size(view.b, second, pair.b_part)
             limits = _rounding(view.a, first), _rounding(view.b, second)
             noise = all(size <= limit for size, limit in zip(sizes, limits, strict=True))
             if error * max(sizes) <= max(limits):  # terms that nearly cancel leave little but what they are rounded by
-                error = min(error, view.tolerances.gradient)
-        found.append(Gradient(pair, first, second, error, noise))
+                error = min(error, tolerance)
+        found.append(Gradient(pair, first, second, error, tolerance, noise))
     return found
 
 
@@ -104,11 +111,7 @@ def backward_findings(
     missing = [gradient for gradient in found if gradient.missing and _still(runs, gradient)]
     if not forward_equal:
         missing = [gradient for gradient in missing if not _unused(view, gradient)]
-    different = [
-        gradient
-        for gradient in found
-        if not gradient.missing and not gradient.noise and gradient.error > view.tolerances.gradient
-    ]
+    different = [gradient for gradient in found if gradient.different]
     if forward_equal and different:
         findings.append(_different(runs, view, different, matching))
     if missing:
@@ -181,7 +184,7 @@ def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matc
         a=places[0],
         b=places[1],
         error=worst.error,
-        tolerance=view.tolerances.gradient,
+        tolerance=worst.tolerance,
         summary=f"{len(ordered)} of the weights' gradients differ although the forward pass agrees: {names}",
         a_index=a.index if a else None,
         b_index=b.index if b else None,
@@ -210,7 +213,7 @@ def _beginning(view: StepView, matching: Matching, first: Gradient) -> tuple[int
         if match.a not in a_of or match.b not in b_of or (a_users and match.a < max(a_users)):
             continue
         error = observation_error(view.a.block, a_of[match.a], view.b.block, b_of[match.b], match.permutation)
-        if error > view.tolerances.gradient:
+        if error > view.tolerances.at(a_of[match.a], "gradient"):
             return _consumer(view.a, match.a), _consumer(view.b, match.b)
     return (max(a_users, default=None), max(b_users, default=None))
 
@@ -253,7 +256,7 @@ def _wrap(
     runs: Runs, view: StepView, divergence: Divergence, matching: Matching, found: list[Gradient], kind: str
 ) -> Finding:
     more = tuple(
-        Match(g.a.index, g.b.index, g.error, view.tolerances.gradient, "weight", pair_order(g.pair))
+        Match(g.a.index, g.b.index, g.error, g.tolerance, "weight", pair_order(g.pair))
         for g in found
         if g.a is not None and g.b is not None
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from tfdiff.comparison.evals import EvalsResult, judge_evals
+from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
 from tfdiff.comparison.rows import build_rows
@@ -61,6 +63,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
     data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
     findings = [*steps.findings, *_not_of_training(evals.findings, data)] if equal_start else []
+    findings = [_with_noise(runs, finding) for finding in findings]
     notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(finding.divergence for finding in findings)
@@ -81,10 +84,30 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
+        tolerance_source="calibrated" if a.calibrated else "analytic",
+        not_calibrated=_not_calibrated(runs),
+        horizon=steps.horizon.step if steps.horizon is not None else None,
         evaluations=evals.counts,
         forward_only=all(forward_only),
         notes=(*notes, *_limits(runs, steps)),
     )
+
+
+def _with_noise(runs: Runs, finding: Finding) -> Finding:
+    """With what noise does at its place."""
+    variable = finding.variable.a if finding.variable is not None else None
+    noise = noise_of(runs, finding.divergence, variable)
+    return replace(finding, divergence=replace(finding.divergence, noise=noise))
+
+
+def _not_calibrated(runs: Runs) -> str:
+    """Why noise is not known of all compared steps."""
+    if runs.a.calibrated >= runs.compared:
+        return ""
+    name = runs.a.path.name
+    if runs.a.not_calibrated is None:
+        return f"{name} was recorded without measuring noise (--no-calibrate, --passes 1, or an interrupted run)"
+    return f"{name}: {runs.a.not_calibrated}"
 
 
 def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Finding]:
@@ -122,7 +145,17 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
             f"from step {steps.parted} on the two were fed batches of another size, which could not be made equal: "
             "that step and the later ones were not judged"
         )
-    if steps.drifted is not None:
+    if steps.horizon is not None:
+        notes.append(
+            f"from step {steps.horizon.step} on a differs from itself by more than {LEVEL:.0%} (its {steps.horizon.what} "
+            f"by {steps.horizon.error:.2g}) when its weights begin one unit in the last place beside their values: "
+            "steps from there on are judged only where both runs begin them alike"
+        )
+    if steps.drifted is not None and steps.horizon is not None and steps.drifted >= steps.horizon.step:
+        notes.append(
+            f"step {steps.drifted} and the later ones were not judged: noise alone explains what differs there"
+        )
+    elif steps.drifted is not None:
         notes.append(
             f"before step {steps.drifted} rounding had driven the weights apart by more than 1 %, without any one step "
             "that introduces a difference: that step and the later ones were not judged"

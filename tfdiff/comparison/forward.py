@@ -66,7 +66,7 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     error = loss_error(view)
     found = None
     trained = view.a.target is not None or view.b.target is not None
-    limit = view.tolerances.loss if trained else view.tolerances.forward
+    limit = view.tolerances.at(view.a.loss, "loss" if trained else "forward")
     if error > limit and view.a.loss is not None and view.b.loss is not None:
         found = _at_roots(runs, view, (view.a.loss, view.b.loss))
     for roots in _near_roots(runs, view) if near else ():
@@ -107,7 +107,7 @@ def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
     """
     limit = float("inf") if _untold(view) else NEAR
     for index, other in sorted({*_output_pairs(runs, view), *_alike_pairs(runs, view)}):
-        if view.tolerances.forward < _output_error(view, index, other) < limit:
+        if view.tolerances.at(index) < _output_error(view, index, other) < limit:
             yield index, other
 
 
@@ -232,7 +232,7 @@ def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[i
         a=places[0],
         b=places[1],
         error=_error(view, located, phase),
-        tolerance=view.tolerances.forward,
+        tolerance=view.tolerances.at(located.a),
         summary=f"a: {words[0]}; b: {words[1]}",
         a_index=a,
         b_index=b,
@@ -318,7 +318,7 @@ def _beyond_penalties(view: StepView) -> bool:
         loss - sum(graph.observations[i].stats.mean for i in _penalties(graph))
         for graph, loss in zip(graphs, losses, strict=True)
     ]
-    return abs(rest[0] - rest[1]) > view.tolerances.loss * max(abs(loss) for loss in losses)
+    return abs(rest[0] - rest[1]) > view.tolerances.at(view.a.loss, "loss") * max(abs(loss) for loss in losses)
 
 
 def _penalties(graph: StepGraph) -> list[int]:

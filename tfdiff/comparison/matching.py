@@ -13,6 +13,9 @@ from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_informative, value_p
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    import numpy as np
+    import numpy.typing as npt
+
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.runs import Runs, StepView
 
@@ -52,12 +55,13 @@ class Matching:
 
 
 def match_forward(runs: Runs, view: StepView, tolerance: float) -> Matching:
-    """Match the forward observations of one step that agree within `tolerance`."""
+    """Match the forward observations of one step that agree within `tolerance`, or within what noise does there."""
+    limits = view.tolerances.limits(len(view.a.observations), tolerance)
     found = [
         *_by_variable(runs, view, tolerance),
-        *_by_value(view, _same_role(view.a, "input"), _same_role(view.b, "input"), tolerance, "value"),
-        *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), tolerance, "value"),
-        *_by_value(view, _telling(view.a), _telling(view.b), tolerance, "value"),
+        *_by_value(view, _same_role(view.a, "input"), _same_role(view.b, "input"), limits),
+        *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), limits),
+        *_by_value(view, _telling(view.a), _telling(view.b), limits),
     ]
     return Matching(_grouped(found, "a"), _grouped(found, "b"), tolerance)
 
@@ -94,9 +98,9 @@ def _telling(graph: StepGraph) -> list[int]:
     ]
 
 
-def _by_value(view: StepView, a: list[int], b: list[int], tolerance: float, evidence: str) -> list[Match]:
-    pairs = value_pairs(view.a.block, view.b.block, a, b, tolerance)
-    return [Match(pair.a, pair.b, pair.error, tolerance, evidence, pair.permutation) for pair in pairs]
+def _by_value(view: StepView, a: list[int], b: list[int], limits: npt.NDArray[np.float64]) -> list[Match]:
+    pairs = value_pairs(view.a.block, view.b.block, a, b, limits)
+    return [Match(pair.a, pair.b, pair.error, float(limits[pair.a]), "value", pair.permutation) for pair in pairs]
 
 
 def _by_variable(runs: Runs, view: StepView, tolerance: float) -> list[Match]:

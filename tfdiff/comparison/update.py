@@ -74,7 +74,7 @@ class UpdateHistory:
             if not of_variable(graph.block, "applied gradient"):
                 self.unapplied.add(side)
         for gradient in found:
-            if gradient.error <= view.tolerances.gradient:
+            if gradient.error <= gradient.tolerance:
                 known_error = self.worst.get(gradient.pair, 0.0)
                 self.worst[gradient.pair] = max(known_error, gradient.error)
             mask = _agreeing(view, gradient)
@@ -101,7 +101,7 @@ def updates(runs: Runs, view: StepView, found: list[Gradient], history: UpdateHi
     measured = []
     for pair in runs.weights:
         gradient = by_pair.get(pair)
-        if pair in history.noise or (gradient and gradient.error > view.tolerances.gradient):
+        if pair in history.noise or (gradient and gradient.error > gradient.tolerance):
             continue
         before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
         if before is None or after is None:
@@ -129,7 +129,7 @@ def _measure(
     rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norm(x), norm(y), 1e-300)
     carried = GROWTH * (gradient.error if gradient and np.isfinite(gradient.error) else 0.0)
     carried = max(carried, REMEMBERED * history.worst.get(pair, 0.0))
-    tolerance = max(view.tolerances.update, min(carried, CEILING), rounding)
+    tolerance = max(view.tolerances.of_change(pair.a, "update"), min(carried, CEILING), rounding)
     return Update(pair, a, b, relative_error(x, y), tolerance)
 
 
@@ -232,14 +232,15 @@ def _by_applied(view: StepView, pair: VariablePair, history: UpdateHistory) -> _
     if not a or not b:
         return None
     error = pair_error(view.a.block, a[0].index, view.b.block, b[0].index, pair)
-    if error <= view.tolerances.gradient:
+    tolerance = view.tolerances.at(a[0].index, "gradient")
+    if error <= tolerance:
         return None
     return _Shown(
         "backward",
         (a[0], b[0]),
         (place_of(a[0]), place_of(b[0])),
         error,
-        view.tolerances.gradient,
+        tolerance,
         (a[0].stats.norm, b[0].stats.norm),
         "the tapes' gradients agree, what the optimizers are handed does not",
     )
@@ -264,7 +265,7 @@ def gradient_matches(runs: Runs, view: StepView) -> tuple[Match, ...]:
             if a.get(pair.a) and b.get(pair.b):
                 i, j = a[pair.a][0].index, b[pair.b][0].index
                 error = pair_error(view.a.block, i, view.b.block, j, pair)
-                found.append(Match(i, j, error, view.tolerances.gradient, "weight", pair_order(pair)))
+                found.append(Match(i, j, error, view.tolerances.at(i, "gradient"), "weight", pair_order(pair)))
     return tuple(found)
 
 
