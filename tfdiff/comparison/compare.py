@@ -147,14 +147,12 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
         )
     if steps.horizon is not None:
         notes.append(
-            f"from step {steps.horizon.step} on a differs from itself by more than {LEVEL:.0%} (its {steps.horizon.what} "
-            f"by {steps.horizon.error:.2g}) when its weights begin one unit in the last place beside their values: "
-            "steps from there on are judged only where both runs begin them alike"
+            f"from step {steps.horizon.step} on a differs from itself by more than {LEVEL:.0%} (its "
+            f"{steps.horizon.what} by {steps.horizon.error:.2g}) when its weights begin one unit in the last place "
+            "beside their values: steps from there on are judged only where both runs begin them alike"
         )
     if steps.drifted is not None and steps.horizon is not None and steps.drifted >= steps.horizon.step:
-        notes.append(
-            f"step {steps.drifted} and the later ones were not judged: noise alone explains what differs there"
-        )
+        notes.append(f"step {steps.drifted} and the later ones were not judged: noise alone drives the two apart there")
     elif steps.drifted is not None:
         notes.append(
             f"before step {steps.drifted} rounding had driven the weights apart by more than 1 %, without any one step "

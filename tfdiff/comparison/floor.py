@@ -1,4 +1,4 @@
-"""What noise does to A, as its trace has it: expected errors of a step, and the horizon behind which A is no measure."""
+"""What noise does to A, as its trace has it: expected errors of a step, and from where on A is no measure."""
 
 from __future__ import annotations
 

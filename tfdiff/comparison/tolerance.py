@@ -69,7 +69,7 @@ class StepNoise:
     def measured(self, index: int) -> float:
         """The error at an observation of A, 0 where it is not known."""
         error = float(self.errors[index]) if index < len(self.errors) else 0.0
-        return error if error == error else 0.0
+        return 0.0 if np.isnan(error) else error
 
     def at(self, index: int) -> float:
         """The error to be expected at an observation of A."""
