@@ -207,14 +207,21 @@ def _matrix(graph: StepGraph, operand: int) -> int | None:
     return None
 
 
-def _error(view: StepView, located: Located, phase: str) -> float:
-    """The error at the place; from the arrays where both are there, since the search goes by sketches."""
+def _error(view: StepView, located: Located, phase: str, roots: tuple[int, int]) -> float:
+    """The error at the place; from the arrays where both are there, since the search goes by sketches.
+
+    Ops of two kinds may have nothing to do with each other: then it is that of the two tensors they lead to.
+    """
     if not located.comparable:
         return loss_error(view) if phase == "loss" else located.error
     a, b = located.a, located.b
     if a is None or b is None or view.a.observations[a].shape != view.b.observations[b].shape:
         return located.error
-    return observation_error(view.a.block, a, view.b.block, b)
+    error = observation_error(view.a.block, a, view.b.block, b)
+    if error < NEAR or view.a.observations[a].site.op == view.b.observations[b].site.op:
+        return error
+    led_to = observation_error(view.a.block, roots[0], view.b.block, roots[1])
+    return led_to if led_to < NEAR else error
 
 
 def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[int, int]) -> Finding:
@@ -231,7 +238,7 @@ def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[i
         phase=phase,
         a=places[0],
         b=places[1],
-        error=_error(view, located, phase),
+        error=_error(view, located, phase, roots),
         tolerance=view.tolerances.at(located.a),
         summary=f"a: {words[0]}; b: {words[1]}",
         a_index=a,
