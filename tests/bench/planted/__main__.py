@@ -84,7 +84,7 @@ def report(outcomes: list[Outcome], *, two: bool) -> list[str]:
     lines = verdicts(outcomes)
     if not two:
         lines += ["", "phase of the fault (down), phase that was said (across)"]
-        lines += confusion([(one.trial.faults[0].phase, one.phase) for one in outcomes if one.trial.faults])
+        lines += confusion([(" or ".join(one.trial.faults[0].phases), one.phase) for one in outcomes if one.trial.faults])
         lines += ["", "code of the fault (down), code of the first cause (across, where another)"]
         lines += codes(outcomes)
     misses = [one for one in outcomes if one.verdict != "right"]
@@ -115,8 +115,8 @@ def confusion(pairs: list[tuple[str, str]]) -> list[str]:
     """Counts of what was against what was said."""
     cells = Counter(pairs)
     rows, columns = sorted({true for true, _ in pairs}), sorted({said for _, said in pairs})
-    lines = [f"{'':10}" + "".join(f"{column:>10}" for column in columns)]
-    return lines + [f"{row:10}" + "".join(f"{cells[row, one] or '.':>10}" for one in columns) for row in rows]
+    lines = [f"{'':18}" + "".join(f"{column:>10}" for column in columns)]
+    return lines + [f"{row:18}" + "".join(f"{cells[row, one] or '.':>10}" for one in columns) for row in rows]
 
 
 def codes(outcomes: list[Outcome]) -> list[str]:

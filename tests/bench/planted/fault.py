@@ -22,8 +22,10 @@ class Fault:
     place: str
     """What was changed, for people: `d1 activation relu -> tanh`."""
     b: Network
-    phase: str
-    step: int
+    phases: tuple[str, ...]
+    """More than one where the styles decide, see the kind."""
+    steps: tuple[int, ...]
+    """More than one where slots show it before weights do."""
     a_labels: frozenset[str]
     """Labels of the lines of a, one of which must be named (where a has something there)."""
     b_labels: frozenset[str]
@@ -51,33 +53,64 @@ def lines(*names: str) -> frozenset[str]:
     return frozenset(f"{name}/{what}" for name in names for what in ("make", "forward"))
 
 
-def around(network: Network, name: str) -> tuple[str, str]:
-    """Names of the layers in front of one and behind it, residual blocks opened."""
-    names = [layer.name for layer in spec.walk(network.layers)]
-    at = names.index(name)
-    behind = names[at + 1] if at + 1 < len(names) else "prob" if network.loss.softmax else "loss"
-    return names[at - 1] if at else "input", behind
+def around(network: Network, name: str) -> tuple[str, ...]:
+    """Names of what feeds a layer and of what it feeds."""
+    return (*_in_front(network, network.layers, name, ("input",)), *behind(network, name))
+
+
+def behind(network: Network, name: str) -> tuple[str, ...]:
+    """Names of what a layer feeds: of a residual block its first layer and its sum."""
+    end = ("prob",) if network.loss.softmax else ("loss",)
+    return _behind(network.layers, name, end) or end
+
+
+def _behind(sequence: tuple[Layer, ...], name: str, end: tuple[str, ...]) -> tuple[str, ...]:
+    for n, layer in enumerate(sequence):
+        follower = sequence[n + 1] if n + 1 < len(sequence) else None
+        if layer.name == name:
+            inner = isinstance(follower, spec.Residual)
+            return end if follower is None else (follower.name, *([follower.body[0].name] if inner else []))
+        if isinstance(layer, spec.Residual) and (found := _behind(layer.body, name, (layer.name,))):
+            return found
+    return ()
+
+
+def _in_front(network: Network, sequence: tuple[Layer, ...], name: str, start: tuple[str, ...]) -> tuple[str, ...]:
+    before = start
+    for layer in sequence:
+        if layer.name == name:
+            return before
+        if isinstance(layer, spec.Residual) and (found := _in_front(network, layer.body, name, before)):
+            return found
+        before = (layer.name,)
+    return ()
 
 
 def before_norm(network: Network, name: str) -> bool:
     """Whether a batch norm follows the layer at once: its bias has no effect then."""
-    following = around(network, name)[1]
-    return any(layer.name == following and isinstance(layer, spec.BatchNorm) for layer in spec.walk(network.layers))
+    following = behind(network, name)
+    return any(layer.name in following and isinstance(layer, spec.BatchNorm) for layer in spec.walk(network.layers))
 
 
 def of_layer(network: Network, layer: Layer, what: str, codes: tuple[str, ...], **values: object) -> Fault:
     """Other settings of a layer that show in its output at step 0."""
     said = ", ".join(f"{key} {getattr(layer, key)} -> {value}" for key, value in values.items())
     at = lines(layer.name)
-    return Fault(f"{layer.name} {what}: {said}", changed(network, layer, **values), "forward", 0, at, at, codes)
+    return Fault(f"{layer.name} {what}: {said}", changed(network, layer, **values), ("forward",), (0,), at, at, codes)
 
 
 def of_optimizer(
-    network: Network, codes: tuple[str, ...], *, step: int = 0, phase: str = "update", labels: tuple[str, ...] = (), **values: object
-) -> Fault:  # fmt: skip
+    network: Network,
+    codes: tuple[str, ...],
+    *,
+    steps: tuple[int, ...] = (0,),
+    phases: tuple[str, ...] = ("update",),
+    labels: tuple[str, ...] = (),
+    **values: object,
+) -> Fault:
     """Other settings of the optimizer."""
     old: Optimizer = network.optimizer
     said = ", ".join(f"{key} {getattr(old, key)} -> {value}" for key, value in values.items())
     at = frozenset({"opt/make", "opt/slot", "apply", *labels})
     b = replace(network, optimizer=replace(old, **values))  # type: ignore[arg-type]
-    return Fault(f"optimizer {said}", b, phase, step, at, at, codes)
+    return Fault(f"optimizer {said}", b, phases, steps, at, at, codes)

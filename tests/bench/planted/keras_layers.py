@@ -38,6 +38,8 @@ def _(layer: spec.Conv, *, legacy: bool) -> str:  # noqa: ARG001
 def _common(layer: spec.Dense | spec.Conv) -> str:
     words = [f'activation="{keras_name(layer.activation)}"'] if layer.activation else []
     words += [] if layer.bias else ["use_bias=False"]
+    start = f"keras.initializers.RandomNormal(stddev={layer.bias_start})"
+    words += [f"bias_initializer={start}"] if layer.bias and layer.bias_start else []
     words += [f"kernel_regularizer=keras.regularizers.L2({layer.l2})"] if layer.l2 else []
     words += [] if layer.trainable else ["trainable=False"]
     return "".join(f", {word}" for word in words)
@@ -142,7 +144,7 @@ class KerasLayers:
             self._call.add(f"{out} = {expression}({given}{words})", f"{label}/make")
         else:
             self._make.add(f"{self._prefix}{name} = {expression}", f"{label}/make")
-            words = "" if training is None else f", training={training}"
+            words = "" if training is None else ", training=training" if training else ", training=False"
             self._call.add(f"{out} = {self._prefix}{name}({given}{words})", f"{label}/forward")
             self.names.append(f"{self._prefix}{name}")
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import spec
-from .fault import Fault, around, before_norm, changed, layers, lines, of_layer, of_optimizer, put
+from .fault import Fault, around, before_norm, behind, changed, layers, lines, of_layer, of_optimizer, put
 from .networks import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def _(network, draw):
 def _(network, draw):
     found = [*layers(network, spec.Dense), *layers(network, spec.Conv)]
     layer = _one(draw, [one for one in found if one.activation])
-    return layer and of_layer(network, layer, "missing", ("activation",), activation=None)
+    fault = layer and of_layer(network, layer, "missing", ("activation",), activation=None)
+    return fault and replace(fault, b_labels=lines(layer.name, *behind(network, layer.name)) | {"loss"})
 
 
 @kind("leaky-slope")
@@ -95,7 +96,7 @@ def _(network, draw):
     other = {0.99: draw.choice((0.999, 0.9)), 0.9: draw.choice((0.99, 0.91))}[layer.momentum]
     fault = of_layer(network, layer, "", ("state-norm-momentum",), momentum=other)
     at = frozenset({f"{layer.name}/make", f"{layer.name}/moving", f"{layer.name}/forward"})
-    return replace(fault, phase="state", a_labels=at, b_labels=at)
+    return replace(fault, phases=("state",), a_labels=at, b_labels=at)
 
 
 @kind("bn-inference")
@@ -115,7 +116,11 @@ def _(network, draw):
 def _(network, draw):
     found = [one for one in [*layers(network, spec.Dense), *layers(network, spec.Conv)] if one.bias]
     layer = _one(draw, [one for one in found if not before_norm(network, one.name)])
-    return layer and of_layer(network, layer, "", ("bias-missing",), bias=False)
+    if layer is None or (network.optimizer.clip is not None and not layer.bias_start):
+        return None  # all updates differ before the bias does: the norm of all gradients is another one
+    fault = of_layer(network, layer, "", ("bias-missing",), bias=False)
+    near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
+    return replace(fault, b_labels=near, steps=(0,) if layer.bias_start else (1,))
 
 
 def _before_pool(network: Network) -> list[spec.Conv]:
@@ -161,12 +166,10 @@ def _(network, draw):
     layer = _one(draw, layers(network, spec.Residual))
     if layer is None:
         return None
-    behind = network.layers[network.layers.index(layer) + 1].name
-    at = lines(layer.name) | {layer.name}
-    return Fault(
-        f"{layer.name} without its bypass", changed(network, layer, bypass=False), "forward", 0,
-        at, lines(behind, layer.body[-1].name), ("arch-missing-layer",),
-    )  # fmt: skip
+    near = lines(layer.body[-1].name, *behind(network, layer.name))
+    b = changed(network, layer, bypass=False)
+    code = ("arch-missing-layer",)
+    return Fault(f"{layer.name} without its bypass", b, ("forward",), (0,), lines(layer.name), near, code)
 
 
 @kind("attention-scale")
@@ -190,7 +193,7 @@ def _(network, draw):
 def _doubled(network: Network, layer: spec.Layer) -> Fault:
     other = replace(layer, name=f"{layer.name}x")
     return Fault(
-        f"{layer.name} twice", put(network, layer, layer, other), "forward", 0,
+        f"{layer.name} twice", put(network, layer, layer, other), ("forward",), (0,),
         lines(layer.name, *around(network, layer.name)), lines(layer.name, other.name), ("arch-extra-layer",),
     )  # fmt: skip
 
@@ -218,7 +221,7 @@ def _(network, draw):
     at = lines(layer.name)
     code = "activation" if isinstance(layer, spec.Activation) else "arch-missing-layer"
     near = lines(*around(network, layer.name)) | {"loss"}
-    return Fault(f"{layer.name} missing", put(network, layer), "forward", 0, at, near, (code,))
+    return Fault(f"{layer.name} missing", put(network, layer), ("forward",), (0,), at, near, (code,))
 
 
 @kind("width")
@@ -240,13 +243,13 @@ def _(network, draw):
     other = replace(loss, softmax=loss.softmax, from_logits=not loss.from_logits)
     at = frozenset({"loss", "prob/make", "prob/forward"})
     said = f"from_logits {loss.from_logits} -> {other.from_logits}"
-    return Fault(said, replace(network, loss=other), "loss", 0, at, at, ("loss-from-logits",))
+    return Fault(said, replace(network, loss=other), ("loss",), (0,), at, at, ("loss-from-logits",))
 
 
 def _of_loss(network: Network, codes: tuple[str, ...], **values: object) -> Fault:
     said = ", ".join(f"{key} {getattr(network.loss, key)} -> {value}" for key, value in values.items())
     b = replace(network, loss=replace(network.loss, **values))
-    return Fault(f"loss {said}", b, "loss", 0, frozenset({"loss"}), frozenset({"loss"}), codes)
+    return Fault(f"loss {said}", b, ("loss",), (0,), frozenset({"loss"}), frozenset({"loss"}), codes)
 
 
 @kind("loss-sum")
@@ -268,7 +271,7 @@ def _penalized(network: Network, draw: random.Random, factor: float, code: str) 
         return None
     fault = of_layer(network, layer, "", (code,), l2=layer.l2 * factor)
     at = frozenset({"loss", f"{layer.name}/make", f"{layer.name}/l2", f"{layer.name}/forward"})
-    return replace(fault, phase="loss", a_labels=at, b_labels=at)
+    return replace(fault, phases=("loss",), a_labels=at, b_labels=at)
 
 
 @kind("l2-missing")
@@ -305,14 +308,14 @@ def _(network, draw):
 def _(network, draw):
     if network.optimizer.kind != "adam":
         return None
-    return of_optimizer(network, ("optimizer-betas",), beta1=draw.choice((0.5, 0.91)))
+    return of_optimizer(network, ("optimizer-betas",), beta1=draw.choice((0.5, 0.91)), steps=(0, 1))
 
 
 @kind("beta2")
 def _(network, draw):
     if network.optimizer.kind != "adam":
         return None
-    return of_optimizer(network, ("optimizer-betas",), beta2=draw.choice((0.99, 0.9)))
+    return of_optimizer(network, ("optimizer-betas",), beta2=draw.choice((0.99, 0.9)), steps=(0, 1))
 
 
 @kind("rho")
@@ -326,8 +329,8 @@ def _(network, draw):
 def _(network, draw):
     if not network.optimizer.momentum:
         return None
-    step = 0 if network.optimizer.nesterov else 1
-    return of_optimizer(network, ("optimizer-momentum",), momentum=draw.choice((0.5, 0.89)), step=step)
+    steps = (0,) if network.optimizer.nesterov else (1,)
+    return of_optimizer(network, ("optimizer-momentum",), momentum=draw.choice((0.5, 0.89)), steps=steps)
 
 
 @kind("nesterov")
@@ -352,19 +355,20 @@ def _(network, draw):
     return of_optimizer(network, ("weight-decay",), decay=draw.choice((0.0, 0.1) if old else (0.05, 0.004)))
 
 
+def _of_clipping(network: Network, clip: float | None) -> Fault:
+    """Backward where the clipped gradients are handed to an optimizer, update where the updates are written by hand."""
+    at = ("opt/clip", "gradient")
+    return of_optimizer(network, ("grad-clipping",), clip=clip, phases=("backward", "update"), labels=at)
+
+
 @kind("clip-norm")
 def _(network, draw):
-    if network.optimizer.clip is None:
-        return None
-    clip = draw.choice((0.1, 0.051))
-    return of_optimizer(network, ("grad-clipping",), clip=clip, phase="backward", labels=("opt/clip", "gradient"))
+    return None if network.optimizer.clip is None else _of_clipping(network, draw.choice((0.1, 0.051)))
 
 
 @kind("clip-missing")
 def _(network, draw):  # noqa: ARG001
-    if network.optimizer.clip is None:
-        return None
-    return of_optimizer(network, ("grad-clipping",), clip=None, phase="backward", labels=("opt/clip", "gradient"))
+    return None if network.optimizer.clip is None else _of_clipping(network, None)
 
 
 @kind("frozen")
@@ -374,7 +378,7 @@ def _(network, draw):
         return None
     at = lines(layer.name) | {"apply", "gradient", "parameters", "opt/make"}
     b = changed(network, layer, trainable=False)
-    return Fault(f"{layer.name} frozen", b, "update", 0, at, at, ("frozen-layer",))
+    return Fault(f"{layer.name} frozen", b, ("update",), (0,), at, at, ("frozen-layer",))
 
 
 @kind("stop-gradient")
@@ -387,15 +391,16 @@ def _(network, draw):
     if isinstance(layer, spec.Residual):
         return None
     b = put(network, layer, layer, spec.StopGradient("stop"))
-    near = lines(layer.name, around(network, layer.name)[1])
-    return Fault(f"gradient stopped behind {layer.name}", b, "backward", 0, near, near | lines("stop"), ("grad-stopped",))
+    near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
+    b_lines = near | lines("stop")
+    return Fault(f"gradient stopped behind {layer.name}", b, ("backward",), (0,), near, b_lines, ("grad-stopped",))
 
 
 def _schedule(network: Network, boundary: int | None) -> Fault:
     old = network.optimizer.boundary
     step = min(one for one in (old, boundary) if one is not None) + 1
     codes = ("lr-schedule",)
-    return of_optimizer(network, codes, step=step, labels=("opt/schedule",), boundary=boundary)
+    return of_optimizer(network, codes, steps=(step,), labels=("opt/schedule",), boundary=boundary)
 
 
 @kind("lr-schedule-missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import spec
 from .spec import (
     Activation,
     Attention,
@@ -168,7 +169,14 @@ NETWORKS: tuple[Callable[[random.Random], Network], ...] = (
 def drawn(draw: random.Random, steps: int) -> Network:
     """One of the networks, with a loss and an optimizer."""
     network = draw.choice(NETWORKS)(draw)
-    return replace(network, loss=_loss(draw), optimizer=_optimizer(draw), steps=steps)
+    optimizer = _optimizer(draw)
+    if network.vocabulary:  # repeated rows of a sparse gradient mean something else to every other optimizer, and to clipping
+        optimizer = Optimizer("sgd", 0.1, boundary=draw.choice((None, 1)))
+    layers = network.layers
+    for layer in spec.walk(layers):
+        if isinstance(layer, (Dense, Conv)) and layer.bias and draw.random() < 0.4:
+            layers = spec.swapped(layers, layer.name, replace(layer, bias_start=0.1))
+    return replace(network, layers=layers, loss=_loss(draw), optimizer=optimizer, steps=steps)
 
 
 def _loss(draw: random.Random) -> Loss:

@@ -112,7 +112,9 @@ class RawLayers:
 
     def _finish(self, layer: spec.Dense | spec.Conv, line: str, size: int) -> None:
         if layer.bias:
-            line = f"{line} + {self._zeros(layer.name, 'bias', size, trained=layer.trainable)}"
+            normal = f"tf.random.normal(({size},), stddev={layer.bias_start})"
+            start = normal if layer.bias_start else f"tf.zeros(({size},))"
+            line = f"{line} + {self._variable(layer.name, 'bias', start, trained=layer.trainable)}"
         self._op(layer.name, f"h = {function(layer.activation).format(line) if layer.activation else line}")
 
     def dense(self, layer: spec.Dense, shape: tuple[int, ...]) -> None:

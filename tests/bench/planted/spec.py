@@ -21,6 +21,8 @@ class Dense(Layer):
     units: int
     activation: str | None = None
     bias: bool = True
+    bias_start: float = 0.0
+    """Standard deviation of the normal distribution it starts from; 0: zeros."""
     l2: float = 0.0
     trainable: bool = True
 
@@ -30,6 +32,8 @@ class Conv(Layer):
     filters: int
     activation: str | None = None
     bias: bool = True
+    bias_start: float = 0.0
+    """Standard deviation of the normal distribution it starts from; 0: zeros."""
     l2: float = 0.0
     trainable: bool = True
     padding: str = "same"

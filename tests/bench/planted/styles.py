@@ -191,13 +191,13 @@ def keras_eager(network: Network, seed: int) -> Text:
     text.add(f"used = [{names}]")
     text.add(f"loss_of = {training.keras_loss(network.loss)}", "loss")
     text.extend(training.keras_optimizer(network.optimizer))
-    text.block("", "", "def forward(h):")
+    text.block("", "", "def forward(h, training):")
     text.extend(call, 1)
     text.block("    return h", "", "")
-    text.block(f"forward(tf.zeros((2, {', '.join(map(str, network.shape))}), X.dtype))")
+    text.block(f"forward(tf.zeros((2, {', '.join(map(str, network.shape))}), X.dtype), training=False)")
     text.add("weights = [w for layer in used for w in layer.trainable_variables]")
     _slices(text, network, constants=True)
-    text.extend(_tape(network, "forward(x)", "weights", "[p for layer in used for p in layer.losses]"), 1)
+    text.extend(_tape(network, "forward(x, training=True)", "weights", "[p for layer in used for p in layer.losses]"), 1)
     return text
 
 
@@ -339,6 +339,8 @@ COMPILED_KERAS = {
     "keras_sequential", "keras_functional", "keras_on_batch", "keras_own_step", "keras_function",
     "legacy_fit", "legacy_function",
 }  # fmt: skip
+OVERRULING = {"keras_functional", "keras_on_batch", "keras_function"}
+"""Where `training=False` in the call of a layer has no effect: a functional model of Keras 3 hands its own to each layer."""
 LEGACY_STYLES = {"legacy_fit", "legacy_function", "v1_layers"}
 
 
@@ -353,6 +355,8 @@ def expresses(style: str, network: Network) -> bool:
         or not getattr(layer, "training", True)
         for layer in layers
     ):
+        return False
+    if style in OVERRULING and not all(getattr(layer, "training", True) for layer in layers):
         return False
     if style in LEGACY_STYLES and any(isinstance(layer, spec.BatchNorm) for layer in layers) and len(network.shape) > 2:
         return False  # fused there: a variance of n - 1, and an epsilon of its own

@@ -154,7 +154,7 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
     first = result.first
     everything = [*result.divergences, *result.own]
     found = tuple(
-        any(one.step == fault.step and one.phase == fault.phase and _at(one, *places[n]) for one in everything)
+        any(one.step in fault.steps and one.phase in fault.phases and _at(one, *places[n]) for one in everything)
         for n, fault in enumerate(trial.faults)
     )
     extra = tuple(told(one) for one in everything if not any(_at(one, *place) for place in places))
@@ -184,9 +184,9 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
 def _verdict(first: Divergence | None, fault: Fault, places: tuple[set[str], set[str]]) -> str:
     if first is None:
         return "not found"
-    if first.step != fault.step:
+    if first.step not in fault.steps:
         return "wrong step"
-    if first.phase != fault.phase:
+    if first.phase not in fault.phases:
         return "wrong phase"
     return "right" if _at(first, *places) else "wrong site"
 

@@ -19,9 +19,11 @@ class V1Layers(RawLayers):
     def _settings(self, layer: spec.Dense | spec.Conv) -> list[str]:
         if layer.l2:
             self.penalties.append((layer.name, ""))
+        start = layer.bias and layer.bias_start
         return [
             f"activation=tf.nn.{layer.activation}" if layer.activation else "",
             "" if layer.bias else "use_bias=False",
+            f"bias_initializer=tf.random_normal_initializer(stddev={layer.bias_start})" if start else "",
             f"kernel_regularizer=tf.keras.regularizers.l2({layer.l2})" if layer.l2 else "",
             "" if layer.trainable else "trainable=False",
         ]
