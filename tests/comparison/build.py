@@ -348,13 +348,17 @@ class Network:
             )
         return {name: value[at] for name, at in kept.items()}
 
+    def clipped(self, gradients: dict[str, Array]) -> dict[str, Array]:
+        """What the program makes of the gradients before it hands them over."""
+        plan = self.plan
+        if plan.clip is not None:
+            gradients = {name: np.clip(gradient, -plan.clip, plan.clip) for name, gradient in gradients.items()}
+        return gradients if plan.clip_norm is None else within(gradients, plan.clip_norm)
+
     def update(self, gradients: dict[str, Array]) -> None:
         """Apply the gradients, then record all variables."""
         recorder, plan, v = self.recorder, self.plan, self.values
-        if plan.clip is not None:
-            gradients = {name: np.clip(gradient, -plan.clip, plan.clip) for name, gradient in gradients.items()}
-        if plan.clip_norm is not None:
-            gradients = within(gradients, plan.clip_norm)
+        gradients = self.clipped(gradients)
         keras = plan.style == "keras"
         place = (
             {"source": f"{self.script}:{LINES['optimizer']}", "called": f"{self.script}:{LINES['fit']}"}

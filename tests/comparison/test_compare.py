@@ -172,6 +172,14 @@ class TestBackward:
         assert seen[0].kind == "missing-gradient"
         assert {result.a_header.script, len(seen[0].also)} == {"a.py", 2}
 
+    def test_a_stopped_gradient_is_told_where_it_is_stopped(self, diff: Diff) -> None:
+        """The first op on the way from the weights to the loss that a gradient reaches, and its equal in A."""
+        first = diff(stop=True).first
+        assert first is not None
+        assert first.a is not None
+        assert first.b is not None
+        assert (first.a.source, first.b.source, first.b.op) == (f"a.py:{LINES['bn']}", f"b.py:{LINES['bn']}", "AddV2")
+
     def test_what_a_stopped_gradient_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
         """The other weights' updates differ by the factor of the norms: no second fault."""
         result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, stop=True)

@@ -14,6 +14,7 @@ from tfdiff.comparison.forward import pairing_of
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.places import optimizer_lines, place_of, place_of_variable
 from tfdiff.comparison.runs import norm, of_variable
+from tfdiff.comparison.stops import stopping_ops
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.pairs import taken
@@ -228,11 +229,23 @@ def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matchi
     side = "a" if first.a is None else "b"
     names = _names(runs, ordered)
     what = "is not trained" if kind == "frozen" else "gets no gradient"
+    places = [
+        _missing_place(trace, graph, variable, view.step)
+        for trace, graph, variable in ((runs.a, view.a, first.pair.a), (runs.b, view.b, first.pair.b))
+    ]
+    if kind == "missing-gradient":
+        users = _users(view.a, first.pair.a) if side == "a" else _users(view.b, first.pair.b)
+        stops = stopping_ops(view, matching, users, stopped_in_a=side == "a")
+        if None not in stops:
+            graphs = (view.a, view.b)
+            places = [
+                place_of(graph.observations[at]) for graph, at in zip(graphs, stops, strict=True) if at is not None
+            ]
     divergence = Divergence(
         step=view.step,
         phase="update" if kind == "frozen" else "backward",
-        a=_missing_place(runs.a, view.a, first.pair.a, view.step),
-        b=_missing_place(runs.b, view.b, first.pair.b, view.step),
+        a=places[0],
+        b=places[1],
         error=1.0,
         tolerance=view.tolerances.gradient,
         summary=f"{names} {what} in {side}",

@@ -1,7 +1,7 @@
 """What the optimizers of both sides work with: the gradients they were handed, after the clipping they do themselves.
 
-One program clips before it calls its optimizer, the other one lets the optimizer clip: what they are handed differs then
-without any meaning.
+One program clips before it calls its optimizer, the other one lets the optimizer clip: what they are handed differs
+then without any meaning.
 """
 
 from __future__ import annotations

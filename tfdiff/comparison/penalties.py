@@ -163,7 +163,9 @@ def _unequal(runs: Runs, view: StepView) -> Unequal | None:
     for term in _terms(view.a):
         partners = frozenset(runs.by_a[variable].b for variable in term.variables if variable in runs.by_a)
         other = others.pop(partners, None)
-        if other is None or abs(term.value - other.value) > view.tolerances.loss * max(abs(term.value), abs(other.value)):
+        if other is None or abs(term.value - other.value) > view.tolerances.loss * max(
+            abs(term.value), abs(other.value)
+        ):
             return Unequal(term, other)
     return next((Unequal(None, other) for other in others.values()), None)
 

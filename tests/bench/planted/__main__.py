@@ -84,7 +84,9 @@ def report(outcomes: list[Outcome], *, two: bool) -> list[str]:
     lines = verdicts(outcomes)
     if not two:
         lines += ["", "phase of the fault (down), phase that was said (across)"]
-        lines += confusion([(" or ".join(one.trial.faults[0].phases), one.phase) for one in outcomes if one.trial.faults])
+        lines += confusion(
+            [(" or ".join(one.trial.faults[0].phases), one.phase) for one in outcomes if one.trial.faults]
+        )
         lines += ["", "code of the fault (down), code of the first cause (across, where another)"]
         lines += codes(outcomes)
     misses = [one for one in outcomes if one.verdict != "right"]
@@ -126,7 +128,9 @@ def codes(outcomes: list[Outcome]) -> list[str]:
         for fault in one.trial.faults:
             true = fault.codes[0] if fault.codes else "(none)"
             tally.setdefault(true, Counter())["as planted" if one.code in fault.codes else one.code] += 1
-    return [f"{true:28} {', '.join(f'{n} {said}' for said, n in row.most_common())}" for true, row in sorted(tally.items())]
+    return [
+        f"{true:28} {', '.join(f'{n} {said}' for said, n in row.most_common())}" for true, row in sorted(tally.items())
+    ]
 
 
 if __name__ == "__main__":

@@ -19,18 +19,18 @@ POOLS = {
 
 
 @singledispatch
-def made(layer: spec.Layer, *, legacy: bool) -> str:  # noqa: ARG001 - the others need it
+def made(layer: spec.Layer, *, legacy: bool) -> str:
     """The expression that makes the layer."""
     raise NotImplementedError(layer)
 
 
 @made.register
-def _(layer: spec.Dense, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Dense, *, legacy: bool) -> str:
     return f"layers.Dense({layer.units}{_common(layer)})"
 
 
 @made.register
-def _(layer: spec.Conv, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Conv, *, legacy: bool) -> str:
     stride = f", strides={layer.stride}" if layer.stride > 1 else ""
     return f'layers.Conv2D({layer.filters}, {layer.size}{stride}, padding="{layer.padding}"{_common(layer)})'
 
@@ -51,22 +51,22 @@ def keras_name(function: str) -> str:
 
 
 @made.register
-def _(layer: spec.Pool, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Pool, *, legacy: bool) -> str:
     return f"layers.{POOLS[layer.kind, layer.everything]}"
 
 
 @made.register
-def _(layer: spec.BatchNorm, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.BatchNorm, *, legacy: bool) -> str:
     return f"layers.BatchNormalization(momentum={layer.momentum}, epsilon={layer.epsilon})"
 
 
 @made.register
-def _(layer: spec.LayerNorm, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.LayerNorm, *, legacy: bool) -> str:
     return f"layers.LayerNormalization(epsilon={layer.epsilon})"
 
 
 @made.register
-def _(layer: spec.Dropout, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Dropout, *, legacy: bool) -> str:
     return f"layers.Dropout({layer.rate})"
 
 
@@ -78,27 +78,27 @@ def _(layer: spec.Activation, *, legacy: bool) -> str:
 
 
 @made.register
-def _(layer: spec.Flatten, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Flatten, *, legacy: bool) -> str:
     return "layers.Flatten()"
 
 
 @made.register
-def _(layer: spec.Scale, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Scale, *, legacy: bool) -> str:
     return f"layers.Rescaling({layer.factor})"
 
 
 @made.register
-def _(layer: spec.StopGradient, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.StopGradient, *, legacy: bool) -> str:
     return "layers.Lambda(lambda t: tf.stop_gradient(t))"
 
 
 @made.register
-def _(layer: spec.TimeMean, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.TimeMean, *, legacy: bool) -> str:
     return "layers.GlobalAveragePooling1D()"
 
 
 @made.register
-def _(layer: spec.Rnn, *, legacy: bool) -> str:  # noqa: ARG001
+def _(layer: spec.Rnn, *, legacy: bool) -> str:
     name = "SimpleRNN" if layer.cell == "simple" else "LSTM"
     act = "" if layer.activation == "tanh" else f', activation="{keras_name(layer.activation)}"'
     return f"layers.{name}({layer.units}{act}{', go_backwards=True' if layer.backwards else ''})"
@@ -135,7 +135,7 @@ class KerasLayers:
         self._one("prob", "prob", "layers.Softmax()")
 
     def _one(
-        self, name: str, label: str, expression: str, given: str = "h", out: str = "h", training: bool | None = None
+        self, name: str, label: str, expression: str, given: str = "h", out: str = "h", *, training: bool | None = None
     ) -> None:
         if self._form == "sequential":
             self._make.add(f"{expression},", f"{label}/make")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from .spec import Network
 
-Planter = "Callable[[Network, random.Random], Fault | None]"
 KINDS: dict[str, Callable[[Network, random.Random], Fault | None]] = {}
 LATE = {"lr-schedule-missing", "lr-schedule-late", "momentum"}
 """Kinds that begin behind step 0."""
@@ -253,7 +252,7 @@ def _of_loss(network: Network, codes: tuple[str, ...], **values: object) -> Faul
 
 
 @kind("loss-sum")
-def _(network, draw):  # noqa: ARG001
+def _(network, draw):
     return _of_loss(network, ("loss-reduction",), sum=True)
 
 
@@ -285,7 +284,7 @@ def _(network, draw):
 
 
 @kind("lr-percent")
-def _(network, draw):  # noqa: ARG001
+def _(network, draw):
     rate = network.optimizer.rate
     return of_optimizer(network, ("lr",), rate=round(rate * 1.01, 8), labels=("opt/schedule",))
 
@@ -334,7 +333,7 @@ def _(network, draw):
 
 
 @kind("nesterov")
-def _(network, draw):  # noqa: ARG001
+def _(network, draw):
     if not network.optimizer.momentum:
         return None
     return of_optimizer(network, ("optimizer-nesterov",), nesterov=not network.optimizer.nesterov)
@@ -367,7 +366,7 @@ def _(network, draw):
 
 
 @kind("clip-missing")
-def _(network, draw):  # noqa: ARG001
+def _(network, draw):
     return None if network.optimizer.clip is None else _of_clipping(network, None)
 
 
@@ -404,7 +403,7 @@ def _schedule(network: Network, boundary: int | None) -> Fault:
 
 
 @kind("lr-schedule-missing")
-def _(network, draw):  # noqa: ARG001
+def _(network, draw):
     return None if network.optimizer.boundary is None else _schedule(network, None)
 
 

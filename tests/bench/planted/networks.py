@@ -15,8 +15,8 @@ from .spec import (
     Dropout,
     Embedding,
     Flatten,
-    LayerNorm,
     Layer,
+    LayerNorm,
     Loss,
     Network,
     Optimizer,
@@ -170,7 +170,9 @@ def drawn(draw: random.Random, steps: int) -> Network:
     """One of the networks, with a loss and an optimizer."""
     network = draw.choice(NETWORKS)(draw)
     optimizer = _optimizer(draw)
-    if network.vocabulary:  # repeated rows of a sparse gradient mean something else to every other optimizer, and to clipping
+    if (
+        network.vocabulary
+    ):  # repeated rows of a sparse gradient mean something else to every other optimizer, and to clipping
         optimizer = Optimizer("sgd", 0.1, boundary=draw.choice((None, 1)))
     layers = network.layers
     for layer in spec.walk(layers):

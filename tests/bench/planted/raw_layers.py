@@ -9,7 +9,7 @@ from . import spec
 if TYPE_CHECKING:
     from .text import Text
 
-HELPERS = '''
+HELPERS = """
 
 def glorot(*shape):
     field = np.prod(shape[:-2]) if len(shape) > 2 else 1
@@ -20,7 +20,7 @@ def glorot(*shape):
 def orthogonal(rows, columns):
     return tf.transpose(tf.linalg.qr(tf.random.normal((columns, rows)))[0])
 
-'''
+"""
 
 
 def function(name: str, slope: float = 0.2) -> str:
@@ -51,46 +51,48 @@ class RawLayers:
         self._call.add("h = tf.nn.softmax(h)", "prob/forward")
 
     def _write(self, layer: spec.Layer, shape: tuple[int, ...], vocabulary: int, batch: int) -> None:
-        name = layer.name
-        if isinstance(layer, spec.Dense):
-            self.dense(layer, shape)
-        elif isinstance(layer, spec.Conv):
-            self.conv(layer, shape)
-        elif isinstance(layer, spec.Pool):
-            self.pool(layer)
+        if isinstance(layer, (spec.Dense, spec.Conv)):
+            (self.dense if isinstance(layer, spec.Dense) else self.conv)(layer, shape)
+        elif isinstance(layer, (spec.Pool, spec.Dropout)):
+            (self.pool if isinstance(layer, spec.Pool) else self.dropout)(layer)
         elif isinstance(layer, spec.BatchNorm):
             self.batch_norm(layer, shape)
-        elif isinstance(layer, spec.Dropout):
-            self.dropout(layer)
-        elif isinstance(layer, spec.LayerNorm):
-            gamma, beta = self._variable(name, "gamma", f"tf.ones({shape[-1:]})"), self._zeros(name, "beta", shape[-1])
-            self._op(name, "mean, variance = tf.nn.moments(h, [-1], keepdims=True)")
-            self._op(name, f"h = (h - mean) * tf.math.rsqrt(variance + {layer.epsilon}) * {gamma} + {beta}")
-        elif isinstance(layer, spec.Activation):
-            self._op(name, f"h = {function(layer.function, layer.slope).format('h')}")
-        elif isinstance(layer, spec.Flatten):
-            self._op(name, f"h = tf.reshape(h, (-1, {spec.output_shape(layer, shape)[0]}))")
-        elif isinstance(layer, spec.Scale):
-            self._op(name, f"h = h * {layer.factor}")
-        elif isinstance(layer, spec.StopGradient):
-            self._op(name, "h = tf.stop_gradient(h)")
-        elif isinstance(layer, spec.Embedding):
-            table = self._variable(name, "table", f"tf.random.uniform(({vocabulary}, {layer.size}), -0.05, 0.05)")
-            self._op(name, f"h = tf.gather({table}, h{f' + {layer.offset}' if layer.offset else ''})")
-        elif isinstance(layer, spec.TimeMean):
-            self._op(name, "h = tf.reduce_mean(h, 1)")
         elif isinstance(layer, spec.Rnn):
             self.rnn(layer, shape, batch)
+        elif isinstance(layer, spec.Residual):
+            self._residual(layer, shape, vocabulary, batch)
+        elif isinstance(layer, spec.Embedding):
+            table = self._variable(layer.name, "table", f"tf.random.uniform(({vocabulary}, {layer.size}), -0.05, 0.05)")
+            self._op(layer.name, f"h = tf.gather({table}, h{f' + {layer.offset}' if layer.offset else ''})")
+        elif isinstance(layer, spec.LayerNorm):
+            self._layer_norm(layer, shape)
         elif isinstance(layer, spec.Attention):
             self._attention(layer, shape)
-        elif isinstance(layer, spec.Residual):
-            if layer.bypass:
-                self._call.add(f"{name}_in = h", name)
-            self.write(layer.body, shape, vocabulary, batch)
-            if layer.bypass:
-                self._op(name, f"h = {name}_in + h")
         else:
-            raise NotImplementedError(layer)
+            self._op(layer.name, f"h = {self._plain(layer, shape)}")
+
+    def _plain(self, layer: spec.Layer, shape: tuple[int, ...]) -> str:
+        """A layer without variables, in one expression."""
+        return {
+            spec.Activation: lambda one: function(one.function, one.slope).format("h"),
+            spec.Flatten: lambda one: f"tf.reshape(h, (-1, {spec.output_shape(one, shape)[0]}))",
+            spec.Scale: lambda one: f"h * {one.factor}",
+            spec.StopGradient: lambda _: "tf.stop_gradient(h)",
+            spec.TimeMean: lambda _: "tf.reduce_mean(h, 1)",
+        }[type(layer)](layer)
+
+    def _residual(self, layer: spec.Residual, shape: tuple[int, ...], vocabulary: int, batch: int) -> None:
+        if layer.bypass:
+            self._call.add(f"{layer.name}_in = h", layer.name)
+        self.write(layer.body, shape, vocabulary, batch)
+        if layer.bypass:
+            self._op(layer.name, f"h = {layer.name}_in + h")
+
+    def _layer_norm(self, layer: spec.LayerNorm, shape: tuple[int, ...]) -> None:
+        name, size = layer.name, shape[-1]
+        gamma, beta = self._variable(name, "gamma", f"tf.ones(({size},))"), self._zeros(name, "beta", size)
+        self._op(name, "mean, variance = tf.nn.moments(h, [-1], keepdims=True)")
+        self._op(name, f"h = (h - mean) * tf.math.rsqrt(variance + {layer.epsilon}) * {gamma} + {beta}")
 
     def _op(self, name: str, line: str) -> None:
         self._call.add(line, f"{name}/forward")

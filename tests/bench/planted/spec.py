@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @dataclass(frozen=True)
@@ -200,30 +201,33 @@ def swapped(layers: tuple[Layer, ...], name: str, *by: Layer) -> tuple[Layer, ..
 
 def output_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of a row behind the layer, given the one before it."""
-    if isinstance(layer, Dense):
-        return (*shape[:-1], layer.units)
-    if isinstance(layer, Conv):
-        lost = 0 if layer.padding == "same" else layer.size - 1
-        return (*((extent - lost + layer.stride - 1) // layer.stride for extent in shape[:-1]), layer.filters)
-    if isinstance(layer, Pool):
-        return shape[-1:] if layer.everything else (*(extent // 2 for extent in shape[:-1]), shape[-1])
-    if isinstance(layer, Flatten):
-        product = 1
-        for extent in shape:
-            product *= extent
-        return (product,)
-    if isinstance(layer, Embedding):
-        return (*shape, layer.size)
-    if isinstance(layer, TimeMean):
-        return shape[1:]
-    if isinstance(layer, Rnn):
-        return (layer.units,)
-    if isinstance(layer, Attention):
-        return (shape[0], layer.size)
     if isinstance(layer, Residual):
         for inner in layer.body:
             shape = output_shape(inner, shape)
-    return shape
+        return shape
+    rule = _SHAPES.get(type(layer))
+    return shape if rule is None else rule(layer, shape)
+
+
+def _of_conv(layer: Conv, shape: tuple[int, ...]) -> tuple[int, ...]:
+    lost = 0 if layer.padding == "same" else layer.size - 1
+    return (*((extent - lost + layer.stride - 1) // layer.stride for extent in shape[:-1]), layer.filters)
+
+
+def _of_pool(layer: Pool, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[-1:] if layer.everything else (*(extent // 2 for extent in shape[:-1]), shape[-1])
+
+
+_SHAPES: dict[type[Layer], Callable[[Any, tuple[int, ...]], tuple[int, ...]]] = {
+    Dense: lambda layer, shape: (*shape[:-1], layer.units),
+    Conv: _of_conv,
+    Pool: _of_pool,
+    Flatten: lambda _, shape: (math.prod(shape),),
+    Embedding: lambda layer, shape: (*shape, layer.size),
+    TimeMean: lambda _, shape: shape[1:],
+    Rnn: lambda layer, _: (layer.units,),
+    Attention: lambda layer, shape: (shape[0], layer.size),
+}
 
 
 def input_shapes(layers: tuple[Layer, ...], shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -197,7 +197,9 @@ def keras_eager(network: Network, seed: int) -> Text:
     text.block(f"forward(tf.zeros((2, {', '.join(map(str, network.shape))}), X.dtype), training=False)")
     text.add("weights = [w for layer in used for w in layer.trainable_variables]")
     _slices(text, network, constants=True)
-    text.extend(_tape(network, "forward(x, training=True)", "weights", "[p for layer in used for p in layer.losses]"), 1)
+    text.extend(
+        _tape(network, "forward(x, training=True)", "weights", "[p for layer in used for p in layer.losses]"), 1
+    )
     return text
 
 
@@ -340,7 +342,7 @@ COMPILED_KERAS = {
     "legacy_fit", "legacy_function",
 }  # fmt: skip
 OVERRULING = {"keras_functional", "keras_on_batch", "keras_function"}
-"""Where `training=False` in the call of a layer has no effect: a functional model of Keras 3 hands its own to each layer."""
+"""Where `training=False` in a layer's call has no effect: a functional model of Keras 3 hands its own to each layer."""
 LEGACY_STYLES = {"legacy_fit", "legacy_function", "v1_layers"}
 
 

@@ -75,7 +75,7 @@ def plan(
         if first == "none":
             names, faults = (), ()
         else:
-            names, faults = _faults(network, first, draw, two)
+            names, faults = _faults(network, first, draw, two=two)
             if not faults:
                 continue
         b = faults[-1].b if faults else network
@@ -86,7 +86,9 @@ def plan(
     raise ValueError(f"no network for {first} with the styles {', '.join(styles)}: give others")
 
 
-def _faults(network: Network, first: str, draw: random.Random, two: bool) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
+def _faults(
+    network: Network, first: str, draw: random.Random, *, two: bool
+) -> tuple[tuple[str, ...], tuple[Fault, ...]]:
     fault = KINDS[first](network, draw)
     if fault is None or not two:
         return (first,), (fault,) if fault else ()
