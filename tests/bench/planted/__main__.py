@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .kinds import KINDS
+from .smallest import PROBES, table
 from .styles import STYLES
 from .trial import Bench, Outcome, plan
 
@@ -59,6 +60,11 @@ def main(argv: list[str] | None = None) -> int:
     count = options.trials or (100 if options.two else 300)
     numbers = [options.only] if options.only is not None else range(options.start, options.start + count)
     started, bench = time.monotonic(), Bench(folder)
+    if options.smallest:
+        for line in table(bench, kinds if options.kinds else [probe.kind for probe in PROBES]):
+            print(line, flush=True)
+        bench.close()
+        return 0
 
     def tried(number: int) -> Outcome | None:
         if options.minutes is not None and time.monotonic() > started + 60 * options.minutes:

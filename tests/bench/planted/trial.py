@@ -61,6 +61,7 @@ class Outcome:
     own: int = 0
     found: tuple[bool, ...] = field(default_factory=tuple)
     """Per fault, whether a divergence is at its place."""
+    first: Divergence | None = None
 
 
 def plan(
@@ -107,15 +108,20 @@ class Bench:
         self._workers: dict[tuple[int, bool], Worker] = {}
 
     def run(self, trial: Trial, *, keep: bool = False) -> Outcome:
-        """Record, compare and judge; the files of a trial that went right are deleted."""
+        """Record, compare and judge; the files of a trial that went right are deleted unless they are to be kept.
+
+        A recording of a that is there from before is used again where the script is the same.
+        """
         folder = self._folder / f"trial-{trial.number}"
         folder.mkdir(parents=True, exist_ok=True)
         a, b = STYLES[trial.a_style](trial.a, 1), STYLES[trial.b_style](trial.b, 2)
+        known = (folder / "a.h5").exists() and (folder / "a.py").read_text() == str(a)
         for name, text in (("a.py", a), ("b.py", b)):
             (folder / name).write_text(str(text))
         (folder / "trial.txt").write_text(f"{trial}\n")
         try:
-            self._record(folder / "a.py", trial.a_style)
+            if not known:
+                self._record(folder / "a.py", trial.a_style)
             self._record(folder / "b.py", trial.b_style, "--reference", folder / "a.h5")
             result = tfdiff.diff(folder / "a.h5", folder / "b.h5")
         except (RuntimeError, TfdiffError) as error:
@@ -166,6 +172,7 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
         "extra": extra,
         "own": len(result.own),
         "found": found,
+        "first": first,
     }
     said = told(first) if first else f"verdict {result.verdict}"
     weights = result.shared.get("weights", {})
