@@ -185,6 +185,11 @@ class TestBackward:
         result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, stop=True)
         assert [divergence.phase for divergence in result.divergences] == ["backward"]
 
+    def test_what_a_frozen_layer_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
+        """One fault: the weight that is not trained."""
+        result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, frozen=("W1",))
+        assert [(d.phase, d.summary) for d in result.divergences] == [("update", "first/W1 is not trained in b")]
+
     def test_a_wrong_slope(self, diff: Diff) -> None:
         """Where no element lies at a kink, two percent of a gradient are a fault."""
         (found,) = diff(slope=1.02).divergences

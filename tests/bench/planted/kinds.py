@@ -115,8 +115,8 @@ def _(network, draw):
 def _(network, draw):
     found = [one for one in [*layers(network, spec.Dense), *layers(network, spec.Conv)] if one.bias]
     layer = _one(draw, [one for one in found if not before_norm(network, one.name)])
-    if layer is None or (network.optimizer.clip is not None and not layer.bias_start):
-        return None  # all updates differ before the bias does: the norm of all gradients is another one
+    if layer is None:
+        return None
     fault = of_layer(network, layer, "", ("bias-missing",), bias=False)
     near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
     return replace(fault, b_labels=near, steps=(0,) if layer.bias_start else (1,))
