@@ -86,7 +86,7 @@ def at_penalty(runs: Runs, view: StepView, finding: Finding) -> Finding:
         a=_place(runs.a, view.a, unequal.a) or told.a,
         b=_place(runs.b, view.b, unequal.b) or told.b,
         error=unequal.error,
-        tolerance=view.tolerances.loss,
+        tolerance=view.tolerances.at(unequal.a.index if unequal.a else None, "loss"),
         summary=f"penalty on {names}: {values[0]} in a, {values[1]} in b; {told.summary}",
         a_index=unequal.a.index if unequal.a else told.a_index,
         b_index=unequal.b.index if unequal.b else told.b_index,
@@ -107,7 +107,7 @@ def beyond_penalties(view: StepView) -> bool:
         loss - sum(graph.observations[i].stats.mean for i in _totals(graph))
         for graph, loss in zip(graphs, losses, strict=True)
     ]
-    return abs(rest[0] - rest[1]) > view.tolerances.loss * max(abs(loss) for loss in losses)
+    return abs(rest[0] - rest[1]) > view.tolerances.at(view.a.loss, "loss") * max(abs(loss) for loss in losses)
 
 
 def _totals(graph: StepGraph) -> list[int]:
@@ -163,9 +163,9 @@ def _unequal(runs: Runs, view: StepView) -> Unequal | None:
     for term in _terms(view.a):
         partners = frozenset(runs.by_a[variable].b for variable in term.variables if variable in runs.by_a)
         other = others.pop(partners, None)
-        if other is None or abs(term.value - other.value) > view.tolerances.loss * max(
-            abs(term.value), abs(other.value)
-        ):
+        values = [abs(one.value) for one in (term, other) if one is not None]
+        limit = view.tolerances.at(term.index, "loss") * max(values)
+        if other is None or abs(term.value - other.value) > limit:
             return Unequal(term, other)
     return next((Unequal(None, other) for other in others.values()), None)
 
