@@ -14,6 +14,7 @@ from tfdiff.comparison.forward import pairing_of
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.places import optimizer_lines, place_of, place_of_variable
 from tfdiff.comparison.runs import norm, of_variable
+from tfdiff.comparison.stops import stopping_ops
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.pairs import taken
@@ -168,8 +169,10 @@ def _in_order(view: StepView, found: list[Gradient]) -> list[Gradient]:
 def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matching) -> Finding:
     ordered = _in_order(view, found)
     worst = ordered[0]
-    a_at, b_at = _beginning(view, matching, worst)
     a, b = worst.a, worst.b
+    a_at, b_at = _beginning(view, matching, worst)
+    if a is not None and b is not None and 0.0 in (a.stats.norm, b.stats.norm):  # stopped, and zeros put in its place
+        a_at, b_at = _stopping(view, matching, worst.pair, in_a=a.stats.norm == 0.0) or (a_at, b_at)
     places = [
         place_of(graph.observations[at]) if at is not None else place_of_variable(trace.variables[variable], seen)
         for graph, at, trace, variable, seen in (
@@ -228,11 +231,18 @@ def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matchi
     side = "a" if first.a is None else "b"
     names = _names(runs, ordered)
     what = "is not trained" if kind == "frozen" else "gets no gradient"
+    places = [
+        _missing_place(trace, graph, variable, view.step)
+        for trace, graph, variable in ((runs.a, view.a, first.pair.a), (runs.b, view.b, first.pair.b))
+    ]
+    stops = _stopping(view, matching, first.pair, in_a=side == "a") if kind == "missing-gradient" else None
+    if stops is not None:
+        places = [place_of(graph.observations[at]) for graph, at in zip((view.a, view.b), stops, strict=True)]
     divergence = Divergence(
         step=view.step,
         phase="update" if kind == "frozen" else "backward",
-        a=_missing_place(runs.a, view.a, first.pair.a, view.step),
-        b=_missing_place(runs.b, view.b, first.pair.b, view.step),
+        a=places[0],
+        b=places[1],
         error=1.0,
         tolerance=view.tolerances.gradient,
         summary=f"{names} {what} in {side}",
@@ -240,6 +250,13 @@ def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matchi
         b_index=first.b.index if first.b else None,
     )
     return _wrap(runs, view, divergence, matching, ordered, kind)
+
+
+def _stopping(view: StepView, matching: Matching, pair: VariablePair, *, in_a: bool) -> tuple[int, int] | None:
+    """The forward ops of both sides behind which a weight's gradient is lost."""
+    users = _users(view.a, pair.a) if in_a else _users(view.b, pair.b)
+    a, b = stopping_ops(view, matching, users, stopped_in_a=in_a)
+    return None if a is None or b is None else (a, b)
 
 
 def _missing_place(trace: Trace, graph: StepGraph, variable: int, step: int) -> Place:

@@ -10,6 +10,7 @@ from tfdiff.comparison.graph import says_cross_entropy
 from tfdiff.comparison.localize import Located, locate, may_begin
 from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.metrics import MAX_EXACT, best_permutation, layout_error, observation_error
+from tfdiff.comparison.penalties import at_penalty, beyond_penalties, penalty_finding
 from tfdiff.comparison.places import describe, place_of
 from tfdiff.comparison.tolerance import GROWTH
 from tfdiff.model import Divergence
@@ -80,9 +81,10 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     if found is None:
         return ForwardResult(error, ())
     main = located_finding(runs, view, found.located, found.roots)
-    other = main.divergence.phase == "forward" or _beyond_penalties(view)
-    extra = penalty_finding(runs, view, found.located.matching) if other else None
-    return ForwardResult(error, (main, extra) if extra else (main,), found.located)
+    if main.divergence.phase == "forward" or beyond_penalties(view):
+        extra = penalty_finding(runs, view, pairing_of(view, found.located.matching))
+        return ForwardResult(error, (main, extra) if extra else (main,), found.located)
+    return ForwardResult(error, (at_penalty(runs, view, main),), found.located)
 
 
 @dataclass(frozen=True)
@@ -287,68 +289,3 @@ def pairing_of(view: StepView, matching: Matching, more: tuple[Match, ...] = ())
         a_loss=view.a.loss,
         b_loss=view.b.loss,
     )
-
-
-def penalty_finding(runs: Runs, view: StepView, matching: Matching) -> Finding | None:
-    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass
-    does.
-    """
-    a, b = _penalties(view.a), _penalties(view.b)
-    total_a, total_b = (sum(g.observations[i].stats.mean for i in terms) for g, terms in ((view.a, a), (view.b, b)))
-    scale = max(abs(total_a), abs(total_b))
-    if bool(a) == bool(b) or scale == 0.0:
-        return None
-    a_at, b_at = _join_point(view.a, a), _join_point(view.b, b)
-    if a_at is None or b_at is None:
-        return None
-    divergence = Divergence(
-        step=view.step,
-        phase="loss",
-        a=place_of(view.a.observations[a_at]),
-        b=place_of(view.b.observations[b_at]),
-        error=abs(total_a - total_b) / scale,
-        tolerance=view.tolerances.loss,
-        summary=f"penalty on the weights in the loss: {total_a:.5g} in a, {total_b:.5g} in b",
-        a_index=a_at,
-        b_index=b_at,
-    )
-    numbers = {"a": total_a, "b": total_b}
-    pairing = pairing_of(view, matching)
-    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, kind="absent", numbers=numbers)
-
-
-def _beyond_penalties(view: StepView) -> bool:
-    """Whether the losses differ by more than their penalties: then a difference inside the loss is another one."""
-    graphs = view.a, view.b
-    losses = [graph.observations[graph.loss].stats.mean if graph.loss is not None else 0.0 for graph in graphs]
-    rest = [
-        loss - sum(graph.observations[i].stats.mean for i in _penalties(graph))
-        for graph, loss in zip(graphs, losses, strict=True)
-    ]
-    return abs(rest[0] - rest[1]) > view.tolerances.at(view.a.loss, "loss") * max(abs(loss) for loss in losses)
-
-
-def _penalties(graph: StepGraph) -> list[int]:
-    """Scalars made of weights alone that meet the data path in the loss."""
-    if graph.loss is None:
-        return []
-    terms = []
-    for index in graph.order:
-        moving = index in graph.data or index in graph.noise
-        if moving or graph.observations[index].size != 1 or graph.observations[index].site.role != "activation":
-            continue
-        joins = any(user in graph.data or user in graph.noise for user in graph.consumers[index])
-        # The shape of an activation is no penalty, though weights are among its ancestors: so is the batch.
-        roles = {graph.observations[i].site.role for i in graph.ancestors((index,))} if joins else set()
-        if "weight" in roles and not roles & {"input", "noise"}:
-            terms.append(index)
-    return terms
-
-
-def _join_point(graph: StepGraph, terms: list[int]) -> int | None:
-    """Where the first penalty meets the data path; the loss where there is none."""
-    for term in terms:
-        for user in graph.consumers[term]:
-            if user in graph.data or user in graph.noise:
-                return user
-    return graph.loss

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfdiff.comparison.findings import Finding, Match
 from tfdiff.comparison.forward import pairing_of
+from tfdiff.comparison.handed import handed
 from tfdiff.comparison.metrics import own_values, pair_error, pair_order, pair_values, relative_error
 from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
 from tfdiff.comparison.runs import norm, of_variable
@@ -222,27 +223,26 @@ def _finding(
 
 
 def _by_applied(view: StepView, pair: VariablePair, history: UpdateHistory) -> _Shown | None:
-    """What the optimizers were handed, where both were handed something in every step and it differs (clipping)."""
+    """What the optimizers were handed, where both were handed something in every step and it differs, after the
+    optimizers' own clipping too.
+    """
     if history.unapplied:
         return None
-    a, b = (
-        of_variable(graph.block, "applied gradient").get(variable)
-        for graph, variable in ((view.a, pair.a), (view.b, pair.b))
-    )
-    if not a or not b:
+    found = handed(view, pair)
+    if found is None:
         return None
-    error = pair_error(view.a.block, a[0].index, view.b.block, b[0].index, pair)
-    tolerance = view.tolerances.at(a[0].index, "gradient")
+    a, b, error = found
+    tolerance = view.tolerances.at(a.index, "gradient")
     if error <= tolerance:
         return None
     return _Shown(
         "backward",
-        (a[0], b[0]),
-        (place_of(a[0]), place_of(b[0])),
+        (a, b),
+        (place_of(a), place_of(b)),
         error,
         tolerance,
-        (a[0].stats.norm, b[0].stats.norm),
-        "the tapes' gradients agree, what the optimizers are handed does not",
+        (a.stats.norm, b.stats.norm),
+        "the tapes' gradients agree, what the optimizers are handed and clip does not",
     )
 
 

@@ -185,16 +185,24 @@ def _gradient(
     output_gradients: Any,
     kwargs: dict[str, Any],
 ) -> Any:
-    """The user's gradient call, asked for the activations' gradients as well; only what the user wanted is returned."""
+    """The user's gradient call, asked for the activations' gradients as well; only what the user wanted is returned.
+
+    Zeros for what is not connected are filled in afterwards, for the user's sources alone: the tape follows no tensor
+    that no watched one leads to, and an activation that the loss does hang on would get zeros, too.
+    """
     import tensorflow as tf
 
+    zeros = tf.UnconnectedGradients(kwargs.pop("unconnected_gradients", "none")) is tf.UnconnectedGradients.ZERO
     flat = tf.nest.flatten(sources)
     targets = [t for t in tf.nest.flatten(target) if hasattr(t, "_id")]
     given = [g for g in tf.nest.flatten(output_gradients) if hasattr(g, "_id")]
     activations = parts.passes.gradient_begin(targets, flat, graph, given=given) or []
     with parts.recording.differentiating():
         results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
-    wanted, extra = results[: len(flat)], results[len(flat) :]
+    wanted, extra = list(results[: len(flat)]), results[len(flat) :]
+    if zeros:
+        with parts.recording.quiet():
+            wanted = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, wanted, strict=True)]
     parts.passes.gradient_end(flat, wanted, activations, extra, graph)
     return tf.nest.pack_sequence_as(sources, wanted)
 
