@@ -1,8 +1,8 @@
-"""The campaign without a false alarm: `python -m tests.bench.alarms [--pairs TEXT] [--seeds 5] [--steps 30] [--jobs 2]`.
+"""The campaign without a false alarm: `python -m tests.bench.alarms [--pairs TEXT] [--seeds N] [--steps N] [--jobs N]`.
 
-Each folder of `pairs/` holds two programs that compute the same in other words. Per seed a is recorded by itself, b with
-a's start, and `tfdiff.diff` must report nothing. Prints a line per pair, what was reported, and totals; exit code 1 if
-anything was reported or a run failed. Steps that were not judged and what was not shared have columns of their own.
+Each folder of `pairs/` holds two programs that compute the same in other words. Per seed a is recorded by itself, b
+with a's start, and `tfdiff.diff` must report nothing. Prints a line per pair, what was reported, and totals; exit code
+1 if anything was reported or a run failed. Steps that were not judged and what was not shared have columns of their own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ FOLDER = Path(__file__).resolve().parent / "pairs"
 PAIRS = tuple(sorted(path.name for path in FOLDER.iterdir() if (path / "b.py").exists()))
 _FROM_STEP = re.compile(r"(?:from|before) step (\d+)\b.* were not judged")
 _NO_STEP = "the weights differ before step 0"
+_ALONE = ("neither shared nor compared", "only one of the two programs uses it")
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def not_shared(result: Result) -> tuple[str, ...]:
     found = [f"{missing} weights"] if missing or not weights else []
     found += [part for part in ("batches", "noise") if result.shared.get(part) is not True]
     found += [f"{note['what']}: {note['why']}" for note in (*result.not_shared, *result.not_recorded)]
-    return (*found, *(note for note in result.notes if "no counterpart" in note or "only one of the two" in note))
+    return (*found, *(note for note in result.notes if note.endswith(_ALONE)))
 
 
 def lines(pair: str, runs: Sequence[Run], steps: int) -> list[str]:
@@ -137,9 +138,7 @@ def lines(pair: str, runs: Sequence[Run], steps: int) -> list[str]:
     row += f"{least:3} of {steps:3} {len(kept_back):10} {seconds:7.1f} s"
     below = [f"    seed {run.seed}: {one}" for run in runs for one in (*run.reported, *filter(None, [run.failed]))]
     below += [f"    not shared: {what}" for what in kept_back]
-    below += [
-        f"    seed {run.seed}: {run.judged} of {steps} steps judged" for run in done if run.judged < steps
-    ]
+    below += [f"    seed {run.seed}: {run.judged} of {steps} steps judged" for run in done if run.judged < steps]
     return [row, *below]
 
 

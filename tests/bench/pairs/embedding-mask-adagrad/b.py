@@ -43,9 +43,13 @@ loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=l
 variables = tf.trainable_variables()
 updates = []
 for variable, gradient in zip(variables, tf.gradients(loss, variables)):
-    gradient = tf.convert_to_tensor(gradient)
+    square = gradient**2 if variable is not table else tf.IndexedSlices(gradient.values**2, gradient.indices, [25, 8])
+    gradient, square = (
+        tf.convert_to_tensor(gradient),
+        tf.convert_to_tensor(square),
+    )  # repeated words: squared one by one
     total = tf.Variable(tf.fill(variable.shape, 0.1), trainable=False)
-    new_total = tf.assign_add(total, gradient**2)
+    new_total = tf.assign_add(total, square)
     updates.append(tf.assign_sub(variable, 0.05 * gradient / tf.sqrt(new_total + 1e-7)))
 train = tf.group(*updates)
 

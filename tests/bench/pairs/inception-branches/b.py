@@ -34,10 +34,10 @@ class Mixed(layers.Layer):
         self.one = Conv(4, 1)
 
     def call(self, x, training):
-        pooled = self.pooled(tf.nn.avg_pool2d(x, 3, 1, "SAME"), training)
-        five = self.five[1](self.five[0](x, training), training)
-        three = self.three[1](self.three[0](x, training), training)
-        return tf.concat([self.one(x, training), three, five, pooled], axis=-1)
+        pooled = self.pooled(tf.nn.avg_pool2d(x, 3, 1, "SAME"), training=training)
+        five = self.five[1](self.five[0](x, training=training), training=training)
+        three = self.three[1](self.three[0](x, training=training), training=training)
+        return tf.concat([self.one(x, training=training), three, five, pooled], axis=-1)
 
 
 class Net(keras.Model):
@@ -48,7 +48,7 @@ class Net(keras.Model):
 
     def call(self, x, training=False):
         for block in self.blocks:
-            x = block(x, training)
+            x = block(x, training=training)
         return self.head(tf.reduce_max(x, axis=[1, 2]))
 
 

@@ -67,6 +67,11 @@ class Net(tf.Module):
         return tf.tensordot(self.norm3(x), self.w3, 1) + self.b3
 
 
+def square(g):
+    """Keras squares the rows of a repeated token one by one."""
+    return tf.IndexedSlices(g.values**2, g.indices, g.dense_shape) if isinstance(g, tf.IndexedSlices) else g**2
+
+
 net = Net()
 variables = net.trainable_variables
 m = [tf.Variable(tf.zeros_like(v), trainable=False) for v in variables]
@@ -80,9 +85,8 @@ def train_step(tokens, targets, t):
     rate = 3e-3 * 0.5 * (1 + tf.cos(math.pi * (t - 1) / 40))
     scaled = rate * tf.sqrt(1 - 0.98**t) / (1 - 0.9**t)
     for v, mi, si, g in zip(variables, m, s, tape.gradient(loss, variables)):
-        g = tf.convert_to_tensor(g)
-        mi.assign(0.9 * mi + 0.1 * g)
-        si.assign(0.98 * si + 0.02 * g * g)
+        mi.assign(0.9 * mi + 0.1 * tf.convert_to_tensor(g))
+        si.assign(0.98 * si + 0.02 * tf.convert_to_tensor(square(g)))
         v.assign(v * (1 - 0.01 * rate) - scaled * mi / (tf.sqrt(si) + 1e-8))
 
 
