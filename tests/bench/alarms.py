@@ -2,13 +2,12 @@
 
 Each folder of `pairs/` holds two programs that compute the same in other words. Per seed a is recorded by itself, b
 with a's start, and `tfdiff.diff` must report nothing. Prints a line per pair, what was reported, and totals; exit code
-1 if anything was reported or a run failed. Steps that were not judged and what was not shared have columns of their own.
+1 if anything was reported or a run failed. Steps not judged and what was not shared have columns of their own.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import tempfile
 import threading
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent / "pairs"
 PAIRS = tuple(sorted(path.name for path in FOLDER.iterdir() if (path / "b.py").exists()))
-_FROM_STEP = re.compile(r"(?:from|before) step (\d+)\b.* were not judged")
-_NO_STEP = "the weights differ before step 0"
 _ALONE = ("neither shared nor compared", "only one of the two programs uses it")
 
 
@@ -45,6 +42,8 @@ class Run:
     """Divergences, differences of b's own, or a verdict that is not "equivalent" without either."""
     judged: int = 0
     """Steps that were compared and judged."""
+    horizon: int | None = None
+    """Step from which on a differs from itself, where there is one."""
     not_shared: tuple[str, ...] = ()
     """Weights, batches or draws that b did not take from a, and what is unpaired."""
     failed: str | None = None
@@ -68,7 +67,8 @@ class Campaign:
             result = tfdiff.diff(*traces)
         except (RuntimeError, TfdiffError) as error:
             return Run(pair, seed, time.monotonic() - began, failed=str(error))
-        run = Run(pair, seed, time.monotonic() - began, reported(result), judged(result), not_shared(result))
+        found = reported(result), result.judged or 0, result.horizon, not_shared(result)
+        run = Run(pair, seed, time.monotonic() - began, *found)
         if not run.reported:
             for trace in traces:
                 trace.unlink()
@@ -110,14 +110,6 @@ def reported(result: Result) -> tuple[str, ...]:
     return found
 
 
-def judged(result: Result) -> int:
-    """Steps that were compared and judged, told from the notes."""
-    ends = [int(found.group(1)) for note in result.notes if (found := _FROM_STEP.search(note))]
-    if any(note.startswith(_NO_STEP) for note in result.notes):
-        return 0
-    return min((result.compared, *ends))
-
-
 def not_shared(result: Result) -> tuple[str, ...]:
     """What b did not start with or was not fed as a was, and weights without a counterpart."""
     weights = result.shared.get("weights") or {}
@@ -133,9 +125,10 @@ def lines(pair: str, runs: Sequence[Run], steps: int) -> list[str]:
     done = [run for run in runs if run.failed is None]
     least = min((run.judged for run in done), default=0)
     kept_back = sorted({what for run in done for what in run.not_shared})
+    horizons = [run.horizon for run in done if run.horizon is not None]
     seconds = sum(run.seconds for run in runs)
     row = f"{pair:{WIDTH}} {len(runs):5} {sum(len(run.reported) for run in runs):11} {len(runs) - len(done):6} "
-    row += f"{least:3} of {steps:3} {len(kept_back):10} {seconds:7.1f} s"
+    row += f"{least:3} of {steps:3} {min(horizons, default='-'):>7} {len(kept_back):10} {seconds:7.1f} s"
     below = [f"    seed {run.seed}: {one}" for run in runs for one in (*run.reported, *filter(None, [run.failed]))]
     below += [f"    not shared: {what}" for what in kept_back]
     below += [f"    seed {run.seed}: {run.judged} of {steps} steps judged" for run in done if run.judged < steps]
@@ -143,7 +136,7 @@ def lines(pair: str, runs: Sequence[Run], steps: int) -> list[str]:
 
 
 WIDTH = max(map(len, PAIRS))
-HEAD = f"{'pair':{WIDTH}} seeds divergences failed min judged not shared    time"
+HEAD = f"{'pair':{WIDTH}} seeds divergences failed min judged horizon not shared    time"
 
 
 def arguments() -> argparse.ArgumentParser:

@@ -16,9 +16,9 @@ class Deep(tf.Module):
     def __init__(self):
         super().__init__()
         make = keras.initializers.HeNormal(seed=seed + 100)
-        sizes = [10] + 12 * [16]
+        sizes = [10] + 8 * [16]
         self.kernels = [tf.Variable(make((m, n), dtype="float64")) for m, n in zip(sizes, sizes[1:])]
-        self.biases = [tf.Variable(tf.zeros([16], tf.float64)) for _ in range(12)]
+        self.biases = [tf.Variable(tf.zeros([16], tf.float64)) for _ in range(8)]
         last = keras.initializers.GlorotUniform(seed=seed + 200)
         self.w, self.b = tf.Variable(last((16, 1), dtype="float64")), tf.Variable(tf.zeros([1], tf.float64))
 

@@ -9,13 +9,13 @@ tf.disable_eager_execution()
 
 seed = int(sys.argv[1])
 rng = np.random.RandomState(seed)
-lengths = rng.randint(2, 8, size=360)
-texts = np.where(np.arange(7) < lengths[:, None], rng.randint(1, 25, size=(360, 7)), 0)
+lengths = rng.randint(2, 6, size=360)
+texts = np.where(np.arange(5) < lengths[:, None], rng.randint(1, 25, size=(360, 5)), 0)
 labels = (texts.sum(axis=1) % 2).astype("float32")[:, None]
 
 tf.set_random_seed(seed + 100)
 UNITS = 9
-words = tf.placeholder(tf.int32, [None, 7])
+words = tf.placeholder(tf.int32, [None, 5])
 y = tf.placeholder(tf.float32, [None, 1])
 
 
@@ -31,7 +31,7 @@ w, b = glorot("w", UNITS, 1), tf.get_variable("b", [1], initializer=tf.zeros_ini
 
 x = tf.nn.embedding_lookup(table, words)
 h = c = tf.zeros([tf.shape(words)[0], UNITS])
-for t in range(7):
+for t in range(5):
     i, f, g, o = tf.split(tf.matmul(x[:, t], kernel) + tf.matmul(h, recurrent) + bias, 4, axis=1)
     new_c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
     new_h = tf.sigmoid(o) * tf.tanh(new_c)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 seed = int(sys.argv[1])
 rng = np.random.RandomState(seed)
-x = rng.normal(size=(120, 20, 3)).astype("float32")
+x = rng.normal(size=(120, 12, 3)).astype("float32")
 y = x.mean(axis=1)[:, :1].astype("float32")
 
 tf.random.set_seed(seed + 100)

@@ -13,11 +13,11 @@ tf.disable_v2_behavior()
 
 seed = int(sys.argv[1])
 rng = np.random.RandomState(seed)
-x = rng.normal(size=(300, 6, 4)).astype("float32")
+x = rng.normal(size=(300, 5, 4)).astype("float32")
 y = (x[:, :, 0].sum(axis=1) > 0).astype("int64")
 
 tf.set_random_seed(seed)
-inputs = tf.placeholder(tf.float32, [None, 6, 4])
+inputs = tf.placeholder(tf.float32, [None, 5, 4])
 labels = tf.placeholder(tf.int64, [None])
 cell = tf.nn.rnn_cell.BasicLSTMCell(10)
 outputs, state = tf.nn.dynamic_rnn(cell, inputs, dtype=tf.float32)

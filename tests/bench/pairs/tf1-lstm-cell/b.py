@@ -7,14 +7,14 @@ import numpy as np
 
 seed = int(sys.argv[1])
 rng = np.random.RandomState(seed)
-x = rng.normal(size=(300, 6, 4)).astype("float32")
+x = rng.normal(size=(300, 5, 4)).astype("float32")
 y = (x[:, :, 0].sum(axis=1) > 0).astype("int64")
 
 keras.utils.set_random_seed(seed + 100)
 uniform = keras.initializers.RandomUniform(-((6 / 54) ** 0.5), (6 / 54) ** 0.5)  # of the cell's one kernel
 model = keras.Sequential(
     [
-        keras.layers.Input((6, 4)),
+        keras.layers.Input((5, 4)),
         keras.layers.LSTM(10, kernel_initializer=uniform, recurrent_initializer=uniform),
         keras.layers.Dense(
             2,
