@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NOISE_UNITS = 64.0
 """A gradient below this many rounding errors of the sum it comes from is zero in theory, and a difference below them is
 none."""
+HALF_UNITS = 4.0
+"""The same in half precision, of all terms together: 1 to 2 were seen, however many the terms."""
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,20 @@ def _size(graph: StepGraph, gradient: Observation, part: Part | None) -> float:
 
 
 def _rounding(graph: StepGraph, gradient: Observation) -> float:
-    """By how much a gradient may be off that is a sum over a larger tensor: its terms are rounded; 0 for others."""
-    seen = gradient
+    """By how much a gradient may be off that is a sum over a larger tensor: its terms are rounded; 0 for others.
+
+    They are rounded to the dtype in which they are summed, whatever the gradient is cast to in the end.
+    """
+    seen, fine = gradient, epsilon("float32")
     for _ in range(8):
         operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
         if not operands:
             return 0.0
         larger = max(operands, key=lambda operand: operand.size)
         if larger.size > gradient.size:
-            terms = larger.size / gradient.size
-            return NOISE_UNITS * epsilon(gradient.dtype) * larger.stats.norm * float(terms**0.5)
+            terms, unit = larger.size / gradient.size, max(epsilon(larger.dtype), epsilon(gradient.dtype))
+            units = NOISE_UNITS * float(terms**0.5) if unit <= fine else HALF_UNITS
+            return units * unit * larger.stats.norm
         seen = operands[0]
     return 0.0
 

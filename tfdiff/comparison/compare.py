@@ -89,6 +89,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         horizon=steps.horizon.step if steps.horizon is not None else None,
         evaluations=evals.counts,
         forward_only=all(forward_only),
+        judged=_judged(runs, steps),
         notes=(*notes, *_limits(runs, steps)),
     )
 
@@ -125,6 +126,14 @@ def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent",
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
     nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
     return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
+
+
+def _judged(runs: Runs, steps: StepsResult) -> int:
+    """How many steps were judged; those that carry a divergence count."""
+    if steps.start_error > START_LIMIT:
+        return 0
+    ends = [step for step in (steps.drifted, steps.parted) if step is not None]
+    return min([runs.compared, *ends])
 
 
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:

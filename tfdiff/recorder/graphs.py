@@ -56,6 +56,8 @@ class GraphOp:
     result: bool = False
     after_tags: dict[Token, int | None] = field(default_factory=dict)
     """Tap of the value right after, of each variable that the op writes."""
+    idle: bool = False
+    """Whether nothing that leaves its function needs it."""
 
     @property
     def taps(self) -> list[int]:
@@ -392,6 +394,7 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
         own=own,
         after=after,
         result=item.result,
+        idle=item.idle,
     )
     names.update(zip(item.outputs, outputs, strict=True))
     sink(event)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.recorder import gradient_hooks, loop_hooks, v1_optimizers
+from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS
 from tfdiff.recorder.tensors import handle_token
@@ -95,6 +96,7 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
                 recording.close_call()  # before a backward graph asks which tensors are boundaries
                 recording.taps.keep(graph)
                 recording.programs.name(name.decode() if isinstance(name, bytes) else name, graph)
+                mark_idle(recording.programs.of(graph), [t._id for t in graph.outputs])
             return original(name, graph, *args, **kwargs)
 
         return from_func_graph
