@@ -35,6 +35,8 @@ Role = Literal[
     "assign",  # the value an op wrote into (assign) or added to (assign_add/sub) a variable
     "operation",  # output of an op of the backward pass or the update
 ]
+LEAST_NOISE = 2.0**-24
+"""Half the distance from 1 to the next float32: no value is known better."""
 Phase = Literal["data", "init", "forward", "loss", "backward", "update", "state", "eval"]
 PHASES: tuple[Phase, ...] = ("data", "init", "forward", "loss", "backward", "update", "state", "eval")
 
@@ -300,6 +302,13 @@ class Divergence:
     a_index: int | None = None
     """Index of the observation in step `step` of a's trace, where there is one."""
     b_index: int | None = None
+    noise: float | None = None
+    """Error that moving a's weights by one unit in the last place makes at this place; None where not measured."""
+
+    @property
+    def multiple(self) -> float | None:
+        """The error in multiples of the noise (at least half a unit in the last place of float32)."""
+        return None if self.noise is None else self.error / max(self.noise, LEAST_NOISE)
 
 
 @dataclass(frozen=True)
@@ -368,8 +377,14 @@ class Result:
     shared: dict[str, Any]
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()
+    judged: int | None = None
+    """Compared steps that were judged: the first so many, fewer where noise had grown too far; None: not counted."""
     tolerance_source: str = "analytic"
+    """calibrated: noise was measured in a; else from the rounding of the arithmetic alone."""
+    not_calibrated: str = ""
+    """Why noise is not known of all compared steps of a; "" where it is."""
     horizon: int | None = None
+    """First step at which even a differs from itself, None where there is none or that was not measured."""
     evaluations: dict[str, int] = field(default_factory=dict)
     """{"a": 4, "b": 3, "compared": 2}: evaluation and prediction passes."""
     forward_only: bool = False

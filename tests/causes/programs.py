@@ -65,7 +65,7 @@ class Program:
             self.sites[key] = Site(len(self.sites), role, phase, op, occurrence=key[-1], attrs=attrs, **about)
         value = np.asarray(value)
         with np.errstate(over="ignore"):
-            value = value.astype(np.float32) if value.dtype.kind == "f" else value
+            value = value.astype(np.float32) if value.dtype.kind == "f" and value.dtype != np.float16 else value
         self.records.append(Record(self.sites[key], value, inputs, of, keep))
         return len(self.records) - 1
 

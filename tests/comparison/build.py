@@ -65,6 +65,8 @@ class Plan:
     clip: float | None = None
     clip_norm: float | None = None
     """Limit of the norm of all gradients together."""
+    inner_clip: float | None = None
+    """The same limit, kept by the optimizer, which is handed the gradients as they are."""
     idle: bool = False
     """The moving statistics are made and never touched."""
     bias: bool = True
@@ -112,6 +114,12 @@ def batch_rows(plan: Plan, step: int, seed: int) -> Array:
     order = np.random.default_rng([seed, step // per_pass]).permutation(ROWS) if plan.shuffle else np.arange(ROWS)
     start = step % per_pass * BATCH
     return order[start : start + BATCH]
+
+
+def within(gradients: dict[str, Array], limit: float) -> dict[str, Array]:
+    """The gradients, shortened so far that the norm of all of them together is at most the limit."""
+    total = float(np.sqrt(sum(np.sum(gradient**2) for gradient in gradients.values())))
+    return {name: gradient * min(1, limit / total) for name, gradient in gradients.items()}
 
 
 class Network:
@@ -186,7 +194,17 @@ class Network:
         self.update(gradients)
         source = f"{self.script}:{LINES['optimizer']}"
         info = StepInfo(
-            number, ({"name": "sgd", "class": "SGD", "learning_rate": self.rate, "source": source, "called": source},)
+            number,
+            (
+                {
+                    "name": "sgd",
+                    "class": "SGD",
+                    "learning_rate": self.rate,
+                    "config": {"global_clipnorm": plan.inner_clip},
+                    "source": source,
+                    "called": source,
+                },
+            ),
         )
         return info, list(recorder.records)
 
@@ -345,14 +363,17 @@ class Network:
         del of
         return at
 
+    def clipped(self, gradients: dict[str, Array]) -> dict[str, Array]:
+        """What the program makes of the gradients before it hands them over."""
+        plan = self.plan
+        if plan.clip is not None:
+            gradients = {name: np.clip(gradient, -plan.clip, plan.clip) for name, gradient in gradients.items()}
+        return gradients if plan.clip_norm is None else within(gradients, plan.clip_norm)
+
     def update(self, gradients: dict[str, Array]) -> None:
         """Apply the gradients, then record all variables."""
         recorder, plan, v = self.recorder, self.plan, self.values
-        if plan.clip is not None:
-            gradients = {name: np.clip(gradient, -plan.clip, plan.clip) for name, gradient in gradients.items()}
-        if plan.clip_norm is not None:
-            total = float(np.sqrt(sum(np.sum(gradient**2) for gradient in gradients.values())))
-            gradients = {name: gradient * min(1, plan.clip_norm / total) for name, gradient in gradients.items()}
+        gradients = self.clipped(gradients)
         keras = plan.style == "keras"
         place = (
             {"source": f"{self.script}:{LINES['optimizer']}", "called": f"{self.script}:{LINES['fit']}"}
@@ -360,8 +381,10 @@ class Network:
             else {"source": f"{self.script}:{LINES['optimizer']}"}
         )
         for name, gradient in gradients.items():
-            if keras or plan.clip is not None or plan.clip_norm is not None:
+            if keras or any(limit is not None for limit in (plan.clip, plan.clip_norm, plan.inner_clip)):
                 recorder.put("applied gradient", "update", "", gradient, variable=self.index[name], **place)
+        if plan.inner_clip is not None:
+            gradients = within(gradients, plan.inner_clip)
         for name, gradient in gradients.items():
             if plan.decay:
                 shrink = np.float32(plan.decay) * v[name]

@@ -147,6 +147,16 @@ class TestLoss:
         assert (first.phase, first.a and first.a.op, first.b and first.b.op) == ("loss", "AddV2", "Mean")
         assert seen[0].kind == "absent"
 
+    def test_penalty_of_another_strength_is_told_where_it_is_made(self, diff: Diff) -> None:
+        """Not where it meets the rest of the loss: there all penalties are one number."""
+        first = diff(reference=Plan(penalty=1e-3), penalty=2e-3).first
+        assert first is not None
+        assert first.a is not None
+        assert first.b is not None
+        assert (first.step, first.phase, first.a.op, first.b.op) == (0, "loss", "Mul", "Mul")
+        assert (first.a.source, first.b.source) == (f"a.py:{LINES['first']}", f"b.py:{LINES['first']}")
+        assert first.error == pytest.approx(0.5, rel=1e-4)
+
     def test_penalty_is_told_behind_another_fault(self, diff: Diff) -> None:
         """A missing term of the loss is independent of a wrong dropout rate."""
         result = diff(reference=Plan(penalty=1e-3), rate=0.5)
@@ -162,16 +172,42 @@ class TestBackward:
         assert seen[0].kind == "missing-gradient"
         assert {result.a_header.script, len(seen[0].also)} == {"a.py", 2}
 
+    def test_a_stopped_gradient_is_told_where_it_is_stopped(self, diff: Diff) -> None:
+        """The first op on the way from the weights to the loss that a gradient reaches, and its equal in A."""
+        first = diff(stop=True).first
+        assert first is not None
+        assert first.a is not None
+        assert first.b is not None
+        assert (first.a.source, first.b.source, first.b.op) == (f"a.py:{LINES['bn']}", f"b.py:{LINES['bn']}", "AddV2")
+
     def test_what_a_stopped_gradient_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
         """The other weights' updates differ by the factor of the norms: no second fault."""
         result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, stop=True)
         assert [divergence.phase for divergence in result.divergences] == ["backward"]
+
+    def test_what_a_frozen_layer_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
+        """One fault: the weight that is not trained."""
+        result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, frozen=("W1",))
+        assert [(d.phase, d.summary) for d in result.divergences] == [("update", "first/W1 is not trained in b")]
 
     def test_a_wrong_slope(self, diff: Diff) -> None:
         """Where no element lies at a kink, two percent of a gradient are a fault."""
         (found,) = diff(slope=1.02).divergences
         assert (found.step, found.phase) == (0, "backward")
         assert found.error == pytest.approx(0.02, rel=0.05)
+
+    def test_clipping_in_the_optimizer_shows_in_the_backward_pass(self, diff: Diff) -> None:
+        """What both optimizers are handed agrees, what they make of it does not."""
+        first = diff(reference=Plan(inner_clip=1e-3), inner_clip=2e-3).first
+        assert first is not None
+        assert (first.step, first.phase, first.error) == (0, "backward", pytest.approx(0.5, rel=1e-4))
+
+    def test_who_clips_makes_no_difference(self, diff: Diff) -> None:
+        """The program before it calls its optimizer, or the optimizer: another fault is not told as one of clipping."""
+        assert diff(reference=Plan(clip_norm=1e-3), inner_clip=1e-3).verdict == "equivalent"
+        first = diff(reference=Plan(clip_norm=1e-3), inner_clip=1e-3, lr=0.06).first
+        assert first is not None
+        assert (first.step, first.phase) == (0, "update")
 
     def test_clipping_shows_in_what_the_optimizer_is_handed(self, diff: Diff) -> None:
         """Equal gradients, different applied gradients, different updates: backward."""

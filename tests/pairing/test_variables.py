@@ -18,6 +18,7 @@ from tfdiff.pairing.variables import (
     convert_back,
     pair_from_json,
     pair_variables,
+    uses_of,
     variable_uses,
 )
 from tfdiff.trace.reader import open_trace
@@ -261,6 +262,25 @@ def test_batch_norm_variables(order: str, initial: bool) -> None:  # noqa: FBT00
         assert other.gamma is not None
         expected |= {one.gamma: other.gamma, one.beta: other.beta, one.mean: other.mean, one.variance: other.variance}
     assert found(a, b) == expected
+
+
+@pytest.mark.parametrize("keys_first", [False, True])
+def test_queries_and_keys_of_a_turned_product(keys_first: bool) -> None:  # noqa: FBT001
+    """Queries are the rows of the scores that a softmax runs over, also where keys times queries are turned round."""
+    uses = []
+    for turned in (False, keys_first):
+        program = Program()
+        query, key = program.new((8, 8), name="query"), program.new((8, 8), name="key")
+        x = program.batch()
+        made = [program.op("MatMul", x, program.read(v)) for v in (query, key)]
+        scores = program.op("BatchMatMulV2", *(made[::-1] if turned else made))
+        axes = program.constant()
+        if turned:
+            scores = program.op("Transpose", scores, axes)
+        program.op("Softmax", program.op("Mul", scores, program.constant()))
+        found = uses_of(program.variables, program.sites, program.inputs, {}, {axes: np.array([0, 2, 1])}.get)
+        uses.append([use.side for use in found])
+    assert uses == [["row", "column"]] * 2
 
 
 @pytest.mark.parametrize("initial", [True, False])

@@ -125,6 +125,21 @@ def test_results_are_not_changed_in_kind(tf, tmp_path):
     assert zero[0].numpy().tolist() == [0.0]
 
 
+def test_zeros_are_for_the_sources_that_are_asked_for(tf, tmp_path):
+    """Behind a stopped gradient the tape knows no activation: none of them has a gradient of zero in the trace."""
+    v, w = tf.Variable([[1.0, 2.0]]), tf.Variable([[3.0], [4.0]])
+    with tfdiff.record(tmp_path / "a.h5", quiet=True):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.stop_gradient(tf.tanh(v)) @ w)
+        zero, found = tape.gradient(loss, [v, w], unconnected_gradients="zero")
+        v.assign_sub(zero)
+        w.assign_sub(found)
+    assert zero.numpy().tolist() == [[0.0, 0.0]]
+    with open_trace(tmp_path / "a.h5") as trace:
+        seen = [o for o in trace.step(0).observations if o.site.role == "activation gradient"]
+        assert all(o.stats.norm > 0.0 for o in seen)
+
+
 def test_errors_of_the_block_are_the_blocks(tf, tmp_path):
     """TensorFlow's own errors come out of a recording as they are; what was recorded before stays readable."""
     path = tmp_path / "a.h5"

@@ -62,6 +62,9 @@ def test_values_as_the_contract_shows_them(make_result):
         },
         "error": 0.93,
         "tolerance": 1.1e-06,
+        "noise": None,
+        "multiple": None,
+        "would_pass": 0.93,
         "introduced": True,
         "summary": "Mul(., 1.4286) against Mul(., 3.3333)",
     }

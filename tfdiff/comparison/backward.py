@@ -14,6 +14,7 @@ from tfdiff.comparison.forward import pairing_of
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.places import optimizer_lines, place_of, place_of_variable
 from tfdiff.comparison.runs import norm, of_variable
+from tfdiff.comparison.stops import stopping_ops
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.pairs import taken
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 NOISE_UNITS = 64.0
 """A gradient below this many rounding errors of the sum it comes from is zero in theory, and a difference below them is
 none."""
+HALF_UNITS = 4.0
+"""The same in half precision, of all terms together: 1 to 2 were seen, however many the terms."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Gradient:
     b: Observation | None
     error: float
     """Infinite where one side has none."""
+    tolerance: float
     noise: bool
     """Zero in theory on both sides (a bias in front of a normalization): its rounding means nothing."""
 
@@ -47,6 +51,11 @@ class Gradient:
     def missing(self) -> bool:
         """Whether exactly one side has a gradient."""
         return (self.a is None) != (self.b is None)
+
+    @property
+    def different(self) -> bool:
+        """Whether both sides have one and these differ by more than the tolerance."""
+        return not self.missing and not self.noise and self.error > self.tolerance
 
 
 def gradients(runs: Runs, view: StepView) -> list[Gradient]:
@@ -60,14 +69,15 @@ def gradients(runs: Runs, view: StepView) -> list[Gradient]:
         if first is None and second is None:
             continue
         error, noise = float("inf"), False
+        tolerance = view.tolerances.at(first.index if first else None, "gradient")
         if first is not None and second is not None:
             error = pair_error(view.a.block, first.index, view.b.block, second.index, pair)
             sizes = _size(view.a, first, pair.a_part), _size(view.b, second, pair.b_part)
             limits = _rounding(view.a, first), _rounding(view.b, second)
             noise = all(size <= limit for size, limit in zip(sizes, limits, strict=True))
             if error * max(sizes) <= max(limits):  # terms that nearly cancel leave little but what they are rounded by
-                error = min(error, view.tolerances.gradient)
-        found.append(Gradient(pair, first, second, error, noise))
+                error = min(error, tolerance)
+        found.append(Gradient(pair, first, second, error, tolerance, noise))
     return found
 
 
@@ -82,16 +92,20 @@ def _size(graph: StepGraph, gradient: Observation, part: Part | None) -> float:
 
 
 def _rounding(graph: StepGraph, gradient: Observation) -> float:
-    """By how much a gradient may be off that is a sum over a larger tensor: its terms are rounded; 0 for others."""
-    seen = gradient
+    """By how much a gradient may be off that is a sum over a larger tensor: its terms are rounded; 0 for others.
+
+    They are rounded to the dtype in which they are summed, whatever the gradient is cast to in the end.
+    """
+    seen, fine = gradient, epsilon("float32")
     for _ in range(8):
         operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
         if not operands:
             return 0.0
         larger = max(operands, key=lambda operand: operand.size)
         if larger.size > gradient.size:
-            terms = larger.size / gradient.size
-            return NOISE_UNITS * epsilon(gradient.dtype) * larger.stats.norm * float(terms**0.5)
+            terms, unit = larger.size / gradient.size, max(epsilon(larger.dtype), epsilon(gradient.dtype))
+            units = NOISE_UNITS * float(terms**0.5) if unit <= fine else HALF_UNITS
+            return units * unit * larger.stats.norm
         seen = operands[0]
     return 0.0
 
@@ -104,11 +118,7 @@ def backward_findings(
     missing = [gradient for gradient in found if gradient.missing and _still(runs, gradient)]
     if not forward_equal:
         missing = [gradient for gradient in missing if not _unused(view, gradient)]
-    different = [
-        gradient
-        for gradient in found
-        if not gradient.missing and not gradient.noise and gradient.error > view.tolerances.gradient
-    ]
+    different = [gradient for gradient in found if gradient.different]
     if forward_equal and different:
         findings.append(_different(runs, view, different, matching))
     if missing:
@@ -165,8 +175,10 @@ def _in_order(view: StepView, found: list[Gradient]) -> list[Gradient]:
 def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matching) -> Finding:
     ordered = _in_order(view, found)
     worst = ordered[0]
-    a_at, b_at = _beginning(view, matching, worst)
     a, b = worst.a, worst.b
+    a_at, b_at = _beginning(view, matching, worst)
+    if a is not None and b is not None and 0.0 in (a.stats.norm, b.stats.norm):  # stopped, and zeros put in its place
+        a_at, b_at = _stopping(view, matching, worst.pair, in_a=a.stats.norm == 0.0) or (a_at, b_at)
     places = [
         place_of(graph.observations[at]) if at is not None else place_of_variable(trace.variables[variable], seen)
         for graph, at, trace, variable, seen in (
@@ -181,7 +193,7 @@ def _different(runs: Runs, view: StepView, found: list[Gradient], matching: Matc
         a=places[0],
         b=places[1],
         error=worst.error,
-        tolerance=view.tolerances.gradient,
+        tolerance=worst.tolerance,
         summary=f"{len(ordered)} of the weights' gradients differ although the forward pass agrees: {names}",
         a_index=a.index if a else None,
         b_index=b.index if b else None,
@@ -210,7 +222,7 @@ def _beginning(view: StepView, matching: Matching, first: Gradient) -> tuple[int
         if match.a not in a_of or match.b not in b_of or (a_users and match.a < max(a_users)):
             continue
         error = observation_error(view.a.block, a_of[match.a], view.b.block, b_of[match.b], match.permutation)
-        if error > view.tolerances.gradient:
+        if error > view.tolerances.at(a_of[match.a], "gradient"):
             return _consumer(view.a, match.a), _consumer(view.b, match.b)
     return (max(a_users, default=None), max(b_users, default=None))
 
@@ -225,11 +237,18 @@ def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matchi
     side = "a" if first.a is None else "b"
     names = _names(runs, ordered)
     what = "is not trained" if kind == "frozen" else "gets no gradient"
+    places = [
+        _missing_place(trace, graph, variable, view.step)
+        for trace, graph, variable in ((runs.a, view.a, first.pair.a), (runs.b, view.b, first.pair.b))
+    ]
+    stops = _stopping(view, matching, first.pair, in_a=side == "a") if kind == "missing-gradient" else None
+    if stops is not None:
+        places = [place_of(graph.observations[at]) for graph, at in zip((view.a, view.b), stops, strict=True)]
     divergence = Divergence(
         step=view.step,
         phase="update" if kind == "frozen" else "backward",
-        a=_missing_place(runs.a, view.a, first.pair.a, view.step),
-        b=_missing_place(runs.b, view.b, first.pair.b, view.step),
+        a=places[0],
+        b=places[1],
         error=1.0,
         tolerance=view.tolerances.gradient,
         summary=f"{names} {what} in {side}",
@@ -237,6 +256,13 @@ def _missing(runs: Runs, view: StepView, found: list[Gradient], matching: Matchi
         b_index=first.b.index if first.b else None,
     )
     return _wrap(runs, view, divergence, matching, ordered, kind)
+
+
+def _stopping(view: StepView, matching: Matching, pair: VariablePair, *, in_a: bool) -> tuple[int, int] | None:
+    """The forward ops of both sides behind which a weight's gradient is lost."""
+    users = _users(view.a, pair.a) if in_a else _users(view.b, pair.b)
+    a, b = stopping_ops(view, matching, users, stopped_in_a=in_a)
+    return None if a is None or b is None else (a, b)
 
 
 def _missing_place(trace: Trace, graph: StepGraph, variable: int, step: int) -> Place:
@@ -253,7 +279,7 @@ def _wrap(
     runs: Runs, view: StepView, divergence: Divergence, matching: Matching, found: list[Gradient], kind: str
 ) -> Finding:
     more = tuple(
-        Match(g.a.index, g.b.index, g.error, view.tolerances.gradient, "weight", pair_order(g.pair))
+        Match(g.a.index, g.b.index, g.error, g.tolerance, "weight", pair_order(g.pair))
         for g in found
         if g.a is not None and g.b is not None
     )

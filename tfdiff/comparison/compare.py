@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from tfdiff.comparison.evals import EvalsResult, judge_evals
+from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.isolated import judge_isolated
 from tfdiff.comparison.merge import as_of_run, merged
 from tfdiff.comparison.own_data import data_findings
@@ -62,7 +63,10 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         )
     data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
-    findings = [*training, *_not_of_training(evals.findings, data)] if equal_start else []
+    training = [_with_noise(runs, finding) for finding in training]
+    findings = (
+        [*training, *(_with_noise(runs, f) for f in _not_of_training(evals.findings, data))] if equal_start else []
+    )
     notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(as_of_run(runs, finding) for finding in findings)
@@ -84,11 +88,32 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
+        tolerance_source="calibrated" if a.calibrated else "analytic",
+        not_calibrated=_not_calibrated(runs),
+        horizon=steps.horizon.step if steps.horizon is not None else None,
         evaluations=evals.counts,
         forward_only=all(forward_only),
         isolation=b.isolation,
+        judged=_judged(runs, steps),
         notes=(*notes, *_limits(runs, steps)),
     )
+
+
+def _with_noise(runs: Runs, finding: Finding) -> Finding:
+    """With what noise does at its place."""
+    variable = finding.variable.a if finding.variable is not None else None
+    noise = noise_of(runs, finding.divergence, variable)
+    return replace(finding, divergence=replace(finding.divergence, noise=noise))
+
+
+def _not_calibrated(runs: Runs) -> str:
+    """Why noise is not known of all compared steps."""
+    if runs.a.calibrated >= runs.compared:
+        return ""
+    name = runs.a.path.name
+    if runs.a.not_calibrated is None:
+        return f"{name} was recorded without measuring noise (--no-calibrate, --passes 1, or an interrupted run)"
+    return f"{name}: {runs.a.not_calibrated}"
 
 
 def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Finding]:
@@ -106,6 +131,14 @@ def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent",
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
     nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
     return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
+
+
+def _judged(runs: Runs, steps: StepsResult) -> int:
+    """How many steps were judged; those that carry a divergence count."""
+    if steps.start_error > START_LIMIT:
+        return 0
+    ends = [step for step in (steps.drifted, steps.parted) if step is not None]
+    return min([runs.compared, *ends])
 
 
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:
@@ -126,7 +159,15 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
             f"from step {steps.parted} on the two were fed batches of another size, which could not be made equal: "
             "that step and the later ones were not judged"
         )
-    if steps.drifted is not None:
+    if steps.horizon is not None:
+        notes.append(
+            f"from step {steps.horizon.step} on a differs from itself by more than {LEVEL:.0%} (its "
+            f"{steps.horizon.what} by {steps.horizon.error:.2g}) when its weights begin one unit in the last place "
+            "beside their values: steps from there on are judged only where both runs begin them alike"
+        )
+    if steps.drifted is not None and steps.horizon is not None and steps.drifted >= steps.horizon.step:
+        notes.append(f"step {steps.drifted} and the later ones were not judged: noise alone drives the two apart there")
+    elif steps.drifted is not None:
         notes.append(
             f"before step {steps.drifted} rounding had driven the weights apart by more than 1 %, without any one step "
             "that introduces a difference: that step and the later ones were not judged"

@@ -10,6 +10,7 @@ from tfdiff.comparison.graph import says_cross_entropy
 from tfdiff.comparison.localize import Located, locate, may_begin
 from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.metrics import MAX_EXACT, best_permutation, layout_error, observation_error
+from tfdiff.comparison.penalties import at_penalty, beyond_penalties, penalty_finding
 from tfdiff.comparison.places import describe, place_of
 from tfdiff.comparison.tolerance import GROWTH
 from tfdiff.model import Divergence
@@ -66,7 +67,7 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     error = loss_error(view)
     found = None
     trained = view.a.target is not None or view.b.target is not None
-    limit = view.tolerances.loss if trained else view.tolerances.forward
+    limit = view.tolerances.at(view.a.loss, "loss" if trained else "forward")
     if error > limit and view.a.loss is not None and view.b.loss is not None:
         found = _at_roots(runs, view, (view.a.loss, view.b.loss))
     for roots in _near_roots(runs, view) if near else ():
@@ -80,9 +81,10 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     if found is None:
         return ForwardResult(error, ())
     main = located_finding(runs, view, found.located, found.roots)
-    other = main.divergence.phase == "forward" or _beyond_penalties(view)
-    extra = penalty_finding(runs, view, found.located.matching) if other else None
-    return ForwardResult(error, (main, extra) if extra else (main,), found.located)
+    if main.divergence.phase == "forward" or beyond_penalties(view):
+        extra = penalty_finding(runs, view, pairing_of(view, found.located.matching))
+        return ForwardResult(error, (main, extra) if extra else (main,), found.located)
+    return ForwardResult(error, (at_penalty(runs, view, main),), found.located)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:
     """
     limit = float("inf") if _untold(view) else NEAR
     for index, other in sorted({*_output_pairs(runs, view), *_alike_pairs(runs, view)}):
-        if view.tolerances.forward < _output_error(view, index, other) < limit:
+        if view.tolerances.at(index) < _output_error(view, index, other) < limit:
             yield index, other
 
 
@@ -207,14 +209,21 @@ def _matrix(graph: StepGraph, operand: int) -> int | None:
     return None
 
 
-def _error(view: StepView, located: Located, phase: str) -> float:
-    """The error at the place; from the arrays where both are there, since the search goes by sketches."""
+def _error(view: StepView, located: Located, phase: str, roots: tuple[int, int]) -> float:
+    """The error at the place; from the arrays where both are there, since the search goes by sketches.
+
+    Ops of two kinds may have nothing to do with each other: then it is that of the two tensors they lead to.
+    """
     if not located.comparable:
         return loss_error(view) if phase == "loss" else located.error
     a, b = located.a, located.b
     if a is None or b is None or view.a.observations[a].shape != view.b.observations[b].shape:
         return located.error
-    return observation_error(view.a.block, a, view.b.block, b)
+    error = observation_error(view.a.block, a, view.b.block, b)
+    if error < NEAR or view.a.observations[a].site.op == view.b.observations[b].site.op:
+        return error
+    led_to = observation_error(view.a.block, roots[0], view.b.block, roots[1])
+    return led_to if led_to < NEAR else error
 
 
 def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[int, int]) -> Finding:
@@ -231,8 +240,8 @@ def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[i
         phase=phase,
         a=places[0],
         b=places[1],
-        error=_error(view, located, phase),
-        tolerance=view.tolerances.forward,
+        error=_error(view, located, phase, roots),
+        tolerance=view.tolerances.at(located.a),
         summary=f"a: {words[0]}; b: {words[1]}",
         a_index=a,
         b_index=b,
@@ -280,68 +289,3 @@ def pairing_of(view: StepView, matching: Matching, more: tuple[Match, ...] = ())
         a_loss=view.a.loss,
         b_loss=view.b.loss,
     )
-
-
-def penalty_finding(runs: Runs, view: StepView, matching: Matching) -> Finding | None:
-    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass
-    does.
-    """
-    a, b = _penalties(view.a), _penalties(view.b)
-    total_a, total_b = (sum(g.observations[i].stats.mean for i in terms) for g, terms in ((view.a, a), (view.b, b)))
-    scale = max(abs(total_a), abs(total_b))
-    if bool(a) == bool(b) or scale == 0.0:
-        return None
-    a_at, b_at = _join_point(view.a, a), _join_point(view.b, b)
-    if a_at is None or b_at is None:
-        return None
-    divergence = Divergence(
-        step=view.step,
-        phase="loss",
-        a=place_of(view.a.observations[a_at]),
-        b=place_of(view.b.observations[b_at]),
-        error=abs(total_a - total_b) / scale,
-        tolerance=view.tolerances.loss,
-        summary=f"penalty on the weights in the loss: {total_a:.5g} in a, {total_b:.5g} in b",
-        a_index=a_at,
-        b_index=b_at,
-    )
-    numbers = {"a": total_a, "b": total_b}
-    pairing = pairing_of(view, matching)
-    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, kind="absent", numbers=numbers)
-
-
-def _beyond_penalties(view: StepView) -> bool:
-    """Whether the losses differ by more than their penalties: then a difference inside the loss is another one."""
-    graphs = view.a, view.b
-    losses = [graph.observations[graph.loss].stats.mean if graph.loss is not None else 0.0 for graph in graphs]
-    rest = [
-        loss - sum(graph.observations[i].stats.mean for i in _penalties(graph))
-        for graph, loss in zip(graphs, losses, strict=True)
-    ]
-    return abs(rest[0] - rest[1]) > view.tolerances.loss * max(abs(loss) for loss in losses)
-
-
-def _penalties(graph: StepGraph) -> list[int]:
-    """Scalars made of weights alone that meet the data path in the loss."""
-    if graph.loss is None:
-        return []
-    terms = []
-    for index in graph.order:
-        moving = index in graph.data or index in graph.noise
-        if moving or graph.observations[index].size != 1 or graph.observations[index].site.role != "activation":
-            continue
-        joins = any(user in graph.data or user in graph.noise for user in graph.consumers[index])
-        # The shape of an activation is no penalty, though weights are among its ancestors: so is the batch.
-        roles = {graph.observations[i].site.role for i in graph.ancestors((index,))} if joins else set()
-        if "weight" in roles and not roles & {"input", "noise"}:
-            terms.append(index)
-    return terms
-
-
-def _join_point(graph: StepGraph, terms: list[int]) -> int | None:
-    """Where the first penalty meets the data path; the loss where there is none."""
-    for term in terms:
-        for user in graph.consumers[term]:
-            if user in graph.data or user in graph.noise:
-                return user
-    return graph.loss

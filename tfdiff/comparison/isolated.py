@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tfdiff.comparison.backward import backward_findings, gradients
 from tfdiff.comparison.findings import Match
+from tfdiff.comparison.floor import step_noise
 from tfdiff.comparison.forward import judge_forward, located_finding
 from tfdiff.comparison.joints import key_of
 from tfdiff.comparison.kinks import flip_error
@@ -102,7 +103,8 @@ class _Step:
 
     def __init__(self, runs: LockstepRuns, step: int, past: Past) -> None:
         graphs = view_step(runs, step)
-        view = StepView(step, *graphs, step_tolerances(*graphs, 0.0))
+        noise = step_noise(runs, step, past.history.noise)
+        view = StepView(step, *graphs, step_tolerances(*graphs, 0.0, noise))
         done = runs.b.isolation or Isolated(0)
         self.hands = all(note["what"] != GRADIENTS for note in done.left)
         self.joints = _forced(view, done.joints)
@@ -135,7 +137,7 @@ class _Step:
         for forced in self.joints:
             order = _back(forced.joint)
             error = observation_error(self.view.a.block, forced.a, self.view.b.block, forced.own, order)
-            if error <= self.view.tolerances.forward:
+            if error <= self.view.tolerances.at(forced.a):
                 continue
             self.segments.spoil(forced.own)
             if self._doubtful(forced.own) or forced.joint.a in self.past.told:
@@ -180,10 +182,11 @@ class _Step:
         """Gradients that came out of b's tape: a finding for each part of the network."""
         view = self.view
         found = gradients(self.runs, view)
-        if not suspicious(view, found):
+        if not suspicious(found):
             return []
         matching = self._matched(view.tolerances.forward)
         view = allowing_flips(view, flip_error(view, matching))
+        found = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in found]
         missing = [gradient for gradient in found if gradient.missing]
         findings = backward_findings(self.runs, view, missing, matching, forward_equal=not self.segments.spoiled)
         parts: dict[frozenset[int], list[Gradient]] = {}
@@ -193,7 +196,7 @@ class _Step:
             if sound and not gradient.missing:
                 parts.setdefault(part, []).append(gradient)
         for gradient_list in parts.values():
-            if suspicious(view, gradient_list):
+            if suspicious(gradient_list):
                 findings += backward_findings(self.runs, view, gradient_list, matching, forward_equal=True)
         return findings
 
@@ -211,7 +214,7 @@ class _Step:
         ]
         if not any(update.different for update in measured):
             return []
-        if by_total_norm(self.view, measured, handed=self.runs.weights):
+        if by_total_norm(self.view, measured, given=self.runs.weights):
             self.past.clipped = True
             return []
         matching = self._matched(self.view.tolerances.forward)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
+    import numpy as np
+    import numpy.typing as npt
+
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.runs import Runs, StepView
 
@@ -59,13 +62,14 @@ class Matching:
 
 
 def match_forward(runs: Runs, view: StepView, tolerance: float) -> Matching:
-    """Match the forward observations of one step that agree within `tolerance`."""
+    """Match the forward observations of one step that agree within `tolerance`, or within what noise does there."""
+    limits = view.tolerances.limits(len(view.a.observations), tolerance)
     found = [
         *view.forced,
         *_by_variable(runs, view, tolerance),
-        *_by_value(view, _same_role(view.a, "input"), _same_role(view.b, "input"), tolerance, "value"),
-        *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), tolerance, "value"),
-        *_by_value(view, _telling(view.a), _telling(view.b), tolerance, "value"),
+        *_by_value(view, _same_role(view.a, "input"), _same_role(view.b, "input"), limits),
+        *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), limits),
+        *_by_value(view, _telling(view.a), _telling(view.b), limits),
     ]
     return Matching(_grouped(found, "a"), _grouped(found, "b"), tolerance)
 
@@ -102,9 +106,9 @@ def _telling(graph: StepGraph) -> list[int]:
     ]
 
 
-def _by_value(view: StepView, a: list[int], b: list[int], tolerance: float, evidence: str) -> list[Match]:
-    pairs = value_pairs(view.a.block, view.b.block, a, b, tolerance)
-    return [Match(pair.a, pair.b, pair.error, tolerance, evidence, pair.permutation) for pair in pairs]
+def _by_value(view: StepView, a: list[int], b: list[int], limits: npt.NDArray[np.float64]) -> list[Match]:
+    pairs = value_pairs(view.a.block, view.b.block, a, b, limits)
+    return [Match(pair.a, pair.b, pair.error, float(limits[pair.a]), "value", pair.permutation) for pair in pairs]
 
 
 def _by_variable(runs: Runs, view: StepView, tolerance: float) -> list[Match]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.runs import Runs
     from tfdiff.comparison.steps import StepsResult
-    from tfdiff.comparison.tolerance import Tolerances
+    from tfdiff.comparison.tolerance import Kind, Tolerances
     from tfdiff.model import Observation, Phase, Site, Status
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.block import Block
@@ -32,6 +32,8 @@ MAX_ALIGNED = 400
 """Unpaired sites behind the divergence that are aligned by structure (the alignment is quadratic)."""
 BY_VARIABLE = ("weight gradient", "applied gradient")
 SNAPSHOTS = ("weight", "state")
+KINDS: dict[str, Kind] = {"loss": "loss", "backward": "gradient", "update": "update", "state": "state"}
+"""Which tolerance a phase has; forward for the others."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _cost(runs: Runs, view: StepView) -> Callable[[Match], tuple[float, ...]]:
 
     def cost(match: Match) -> tuple[float, ...]:
         first, second = view.a.observations[match.a], view.b.observations[match.b]
-        grown = match.permutation is None and error(first, second) > view.tolerances.forward
+        grown = match.permutation is None and error(first, second) > view.tolerances.at(match.a)
         return (grown, first.site.op != second.site.op, first.site.boundary != second.site.boundary)
 
     return cost
@@ -310,7 +312,7 @@ def _cells(
     errors = _errors(a, b, rows, indices)
     cells = []
     for row, (i, j), error in zip(rows, indices, errors, strict=True):
-        tolerance = _tolerance(row, tolerances)
+        tolerance = _tolerance(row, tolerances, i)
         cells.append(Cell(_status(row, i, j, error, tolerance, findings), error, tolerance, i, j))
     return cells
 
@@ -345,14 +347,8 @@ def _errors(
     return errors
 
 
-def _tolerance(row: SiteRow, tolerances: Tolerances) -> float:
-    by_phase = {
-        "loss": tolerances.loss,
-        "backward": tolerances.gradient,
-        "update": tolerances.update,
-        "state": tolerances.state,
-    }
-    return by_phase.get(row.phase, tolerances.forward)
+def _tolerance(row: SiteRow, tolerances: Tolerances, index: int | None) -> float:
+    return tolerances.at(index, KINDS.get(row.phase, "forward"))
 
 
 def _status(

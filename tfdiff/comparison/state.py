@@ -75,7 +75,7 @@ def _change(runs: Runs, view: StepView, pair: VariablePair) -> tuple[float, floa
         return None
     rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norms)
     # A small change of a large value is known poorly; a side that does not move at all shows as error 1.
-    tolerance = min(max(view.tolerances.state, rounding), 1.0 - CEILING)
+    tolerance = min(max(view.tolerances.of_change(pair.a, "state"), rounding), 1.0 - CEILING)
     return relative_error(a, b), tolerance, norms
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tfdiff.comparison.backward import backward_findings, gradients
 from tfdiff.comparison.draws import draw_findings
+from tfdiff.comparison.floor import Horizon, find_horizon, step_noise
 from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.kinks import flip_error
 from tfdiff.comparison.layers import layer_findings
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from tfdiff.comparison.backward import Gradient
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
+    from tfdiff.comparison.update import Update
     from tfdiff.pairing.pairs import VariablePair
 
 START_LIMIT = 1e-4
 """Largest difference of the weights before step 0 with which the steps can still be judged."""
 DRIFT_LIMIT = 1e-2
 """Drift of the weights from which on every tolerance is at its ceiling: later steps cannot be judged."""
+BEYOND = 1e-4
+"""The same behind the horizon: where A differs from itself, a step tells something only if both begin it alike."""
 ENDING = frozenset({"forward", "loss", "backward", "update"})
 """After a divergence in one of these phases the weights differ: later steps carry it."""
 
@@ -49,6 +53,8 @@ class StepsResult:
     """Per compared step; behind `ended` that step's."""
     matching: Matching | None = None
     """Of step 0, for the rows."""
+    horizon: Horizon | None = None
+    """Where A begins to differ from itself."""
     start_error: float = 0.0
     """Largest relative difference of a paired weight before step 0."""
     noise: set[VariablePair] = field(default_factory=set)
@@ -59,28 +65,29 @@ class StepsResult:
 
 def judge_steps(runs: Runs) -> StepsResult:
     """Judge step by step until something diverges that moves the weights."""
-    result = StepsResult()
+    result = StepsResult(horizon=find_horizon(runs))
     history = UpdateHistory()
     states: set[int] = set()
     for step in range(runs.compared):
         result.batches.take(runs.a.step(step), runs.b.step(step))
         if result.ended is not None:
-            result.tolerances.append(result.tolerances[-1])
+            result.tolerances.append(_behind(result))
             continue
         rows = batch_rows(runs.a.step(step), runs.b.step(step))
         if step and rows is not None and rows[0] != rows[1]:
             result.ended, result.parted = step - 1, step
-            result.tolerances.append(result.tolerances[-1])
+            result.tolerances.append(_behind(result))
             continue
         drift = drift_before(runs, step, history.noise)
         if step == 0:
             result.start_error = drift
-        elif drift > DRIFT_LIMIT:
+        elif drift > (BEYOND if result.horizon is not None and step >= result.horizon.step else DRIFT_LIMIT):
             result.ended, result.drifted = step - 1, step
-            result.tolerances.append(result.tolerances[-1])
+            result.tolerances.append(_behind(result))
             continue
         graphs = view_step(runs, step)
-        view = StepView(step, *graphs, step_tolerances(*graphs, drift))
+        noise = step_noise(runs, step, history.noise)
+        view = StepView(step, *graphs, step_tolerances(*graphs, drift, noise))
         result.tolerances.append(view.tolerances)
         found = _judge_step(runs, view, history, states, result)
         for finding in found:
@@ -93,6 +100,11 @@ def judge_steps(runs: Runs) -> StepsResult:
     return result
 
 
+def _behind(result: StepsResult) -> Tolerances:
+    """Those of the last step, for a later one that is not judged; what noise did in that step says nothing of it."""
+    return replace(result.tolerances[-1], noise=None)
+
+
 def _judge_step(
     runs: Runs, view: StepView, history: UpdateHistory, states: set[int], result: StepsResult
 ) -> list[Finding]:
@@ -101,8 +113,9 @@ def _judge_step(
     lazy = _LazyMatching(runs, view, forward)
     if view.step == 0:
         result.matching = lazy.get()
-    if forward.equal and suspicious(view, gradient_list):
+    if forward.equal and suspicious(gradient_list):
         view = allowing_flips(view, flip_error(view, lazy.get()))
+        gradient_list = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in gradient_list]
         result.tolerances[-1] = view.tolerances
     history.take(view, gradient_list)
     measured = updates(runs, view, gradient_list, history)
@@ -110,17 +123,21 @@ def _judge_step(
     if view.step == 0 and forward.located is not None and not forward.equal:
         # What does not hang on how the two were fed can be told behind the place where they part, too.
         found += draw_findings(runs, view, forward.located) + layer_findings(runs, view, forward.located)
-    if suspicious(view, gradient_list):
+    if suspicious(gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
-    # Clipping by the global norm carries a missing gradient over to every other weight.
-    carried = any(finding.kind == "missing-gradient" for finding in found) and by_total_norm(view, measured)
-    if any(update.different for update in measured) and not carried:
+    if any(update.different for update in measured) and not _carried_by_clipping(runs, view, found, measured):
         found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)
     found += state_findings(runs, view, matching, located, states, history.noise)
     found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
     return found
+
+
+def _carried_by_clipping(runs: Runs, view: StepView, found: list[Finding], measured: list[Update]) -> bool:
+    """Whether clipping by the global norm carries a gradient that one side lacks over to every other weight."""
+    missing = any(finding.kind in ("missing-gradient", "frozen") for finding in found)
+    return (missing or any(runs.unpaired(trace) for trace in (runs.a, runs.b))) and by_total_norm(view, measured)
 
 
 def allowing_flips(view: StepView, explained: float) -> StepView:
@@ -135,9 +152,9 @@ def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:
     return [finding for finding in new if not set(finding.also) <= reported]
 
 
-def suspicious(view: StepView, found: list[Gradient]) -> bool:
+def suspicious(found: list[Gradient]) -> bool:
     """Whether a gradient is missing on one side, or differs by more than its tolerance."""
-    return any(g.missing or (not g.noise and g.error > view.tolerances.gradient) for g in found)
+    return any(gradient.missing or gradient.different for gradient in found)
 
 
 def drift_before(runs: Runs, step: int, noise: set[VariablePair]) -> float:

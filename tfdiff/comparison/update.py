@@ -9,6 +9,7 @@ import numpy as np
 
 from tfdiff.comparison.findings import Finding, Match
 from tfdiff.comparison.forward import pairing_of
+from tfdiff.comparison.handed import handed
 from tfdiff.comparison.metrics import own_values, pair_error, pair_order, pair_values, relative_error
 from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
 from tfdiff.comparison.runs import norm, of_variable
@@ -76,7 +77,7 @@ class UpdateHistory:
             if not of_variable(graph.block, "applied gradient"):
                 self.unapplied.add(side)
         for gradient in found:
-            if gradient.error <= view.tolerances.gradient:
+            if gradient.error <= gradient.tolerance:
                 known_error = self.worst.get(gradient.pair, 0.0)
                 self.worst[gradient.pair] = max(known_error, gradient.error)
             mask = _agreeing(view, gradient)
@@ -103,7 +104,7 @@ def updates(runs: Runs, view: StepView, found: list[Gradient], history: UpdateHi
     measured = []
     for pair in runs.weights:
         gradient = by_pair.get(pair)
-        if pair in history.noise or (gradient and gradient.error > view.tolerances.gradient):
+        if pair in history.noise or (gradient and gradient.error > gradient.tolerance):
             continue
         before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
         if before is None or after is None:
@@ -131,7 +132,7 @@ def _measure(
     rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norm(x), norm(y), 1e-300)
     carried = GROWTH * (gradient.error if gradient and np.isfinite(gradient.error) else 0.0)
     carried = max(carried, REMEMBERED * history.worst.get(pair, 0.0))
-    tolerance = max(view.tolerances.update, min(carried, CEILING), rounding)
+    tolerance = max(view.tolerances.of_change(pair.a, "update"), min(carried, CEILING), rounding)
     return Update(pair, a, b, relative_error(x, y), tolerance)
 
 
@@ -152,19 +153,19 @@ def update_findings(
     return findings
 
 
-def by_total_norm(view: StepView, measured: list[Update], handed: Iterable[VariablePair] = ()) -> bool:
+def by_total_norm(view: StepView, measured: list[Update], given: Iterable[VariablePair] = ()) -> bool:
     """Whether all different updates differ by one factor that the norms of all gradients explain.
 
     The gradients of the paired weights agree, so these norms differ by gradients that one side lacks. Clipping by the
     global norm passes up to their whole ratio on to every other weight. In an isolated step those of the pairs that
-    were `handed` a's gradients agree, whatever b's tape gave.
+    were `given` a's gradients agree, whatever b's tape gave.
     """
     different = [update for update in measured if update.different]
     first = max(different, key=lambda update: norm(update.a), default=None)
     a, b = (of_variable(graph.block, "weight gradient") for graph in (view.a, view.b))
-    given = {pair.b: a[pair.a] for pair in handed if pair.a in a and pair.b in b}
+    instead = {pair.b: a[pair.a] for pair in given if pair.a in a and pair.b in b}
     totals = [
-        sum(seen.stats.norm**2 for found in side.values() for seen in found) ** 0.5 for side in (a, {**b, **given})
+        sum(seen.stats.norm**2 for found in side.values() for seen in found) ** 0.5 for side in (a, {**b, **instead})
     ]
     if first is None or min(totals) == 0.0 or norm(first.a) == 0.0:
         return False
@@ -226,26 +227,26 @@ def _finding(
 
 
 def _by_applied(view: StepView, pair: VariablePair, history: UpdateHistory) -> _Shown | None:
-    """What the optimizers were handed, where both were handed something in every step and it differs (clipping)."""
+    """What the optimizers were handed, where both were handed something in every step and it differs, after the
+    optimizers' own clipping too.
+    """
     if history.unapplied:
         return None
-    a, b = (
-        of_variable(graph.block, "applied gradient").get(variable)
-        for graph, variable in ((view.a, pair.a), (view.b, pair.b))
-    )
-    if not a or not b:
+    found = handed(view, pair)
+    if found is None:
         return None
-    error = pair_error(view.a.block, a[0].index, view.b.block, b[0].index, pair)
-    if error <= view.tolerances.gradient:
+    a, b, error = found
+    tolerance = view.tolerances.at(a.index, "gradient")
+    if error <= tolerance:
         return None
     return _Shown(
         "backward",
-        (a[0], b[0]),
-        (place_of(a[0]), place_of(b[0])),
+        (a, b),
+        (place_of(a), place_of(b)),
         error,
-        view.tolerances.gradient,
-        (a[0].stats.norm, b[0].stats.norm),
-        "the tapes' gradients agree, what the optimizers are handed does not",
+        tolerance,
+        (a.stats.norm, b.stats.norm),
+        "the tapes' gradients agree, what the optimizers are handed and clip does not",
     )
 
 
@@ -268,7 +269,7 @@ def gradient_matches(runs: Runs, view: StepView) -> tuple[Match, ...]:
             if a.get(pair.a) and b.get(pair.b):
                 i, j = a[pair.a][0].index, b[pair.b][0].index
                 error = pair_error(view.a.block, i, view.b.block, j, pair)
-                found.append(Match(i, j, error, view.tolerances.gradient, "weight", pair_order(pair)))
+                found.append(Match(i, j, error, view.tolerances.at(i, "gradient"), "weight", pair_order(pair)))
     return tuple(found)
 
 

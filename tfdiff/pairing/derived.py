@@ -93,4 +93,5 @@ def with_derived(
 def renumbered(rule: PartRule, numbers: Sequence[int]) -> PartRule:
     """The rule with the sources' numbers among all of a's parts; `numbers`: those of the parts it was made for."""
     columns = tuple((numbers[source], column) for source, column in rule.columns)
-    return replace(rule, sources=tuple(numbers[source] for source in rule.sources), columns=columns)
+    of = None if rule.of is None else renumbered(rule.of, numbers)
+    return replace(rule, sources=tuple(numbers[source] for source in rule.sources), columns=columns, of=of)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from tfdiff.model import Site
+    from tfdiff.pairing.parts import Constant
 
 PASS_THROUGH = frozenset(
     {"Cast", "Identity", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "Transpose", "ReadVariableOp"}
@@ -26,6 +27,7 @@ ACTIVATIONS = {
     **dict.fromkeys(("Erf", "Erfc"), "erf"),
 }
 _DATA_PRODUCTS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
+_TOGETHER = frozenset({"Softmax", "LogSoftmax", "Max", "Sum", "Mean", "Exp", *_DATA_PRODUCTS})
 # A moving statistic is a few ops away from the batch statistic it follows; layers are some dozens of ops long.
 _STATISTIC_REACH = 64
 _LAYER_REACH = 512
@@ -168,18 +170,49 @@ class Flow:
         ops = {self.sites[consumer].op for consumer in consumers.difference(products)}
         return frozenset(ACTIVATIONS[op] for op in ops if op in ACTIVATIONS)
 
-    def side(self, start: int, products: Collection[int]) -> str | None:
-        """`row` or `column`: the axis it becomes in the first product of data with data (queries, keys), else None."""
+    def side(self, start: int, products: Collection[int], constant: Constant) -> str | None:
+        """`row` or `column`: the axis it becomes in the first product of data with data, else None.
+
+        The column is the last axis where the product is used, over which a softmax runs: the keys of an attention,
+        however the product is written and turned round.
+        """
         for source, consumer in self._layer(start, products):
             operands, site = self.inputs[consumer], self.sites[consumer]
             if consumer in products or site.op not in _DATA_PRODUCTS or len(set(operands)) != 2:
                 continue
-            column = 1
+            last = self._last_axis(consumer, constant)
+            column = 2 + last
             if site.op == "Einsum":
                 terms, _, output = str(site.attrs.get("equation", "")).replace(" ", "").partition("->")
-                holders = [n for n, term in enumerate(terms.split(",")) if output and output[-1] in term]
+                label = output[last:][:1]
+                holders = [n for n, term in enumerate(terms.split(",")) if label and label in term]
                 if len(holders) != 1:
                     return None
                 column = holders[0]
             return "column" if operands.index(source) == column else "row"
         return None
+
+    def _last_axis(self, product: int, constant: Constant) -> int:
+        """Which axis (from behind: -1, -2 ...) of a product of data comes last where its values are next looked at
+        together: by a softmax, a reduction, another product.
+        """
+        queue: deque[tuple[int, tuple[int, ...]]] = deque([(product, ())])
+        seen = {product}
+        while queue and len(seen) < _STATISTIC_REACH:
+            position, order = queue.popleft()
+            for consumer in self.consumers[position]:
+                if self.sites[consumer].op in _TOGETHER:
+                    return order[-1] - len(order) if order else -1
+                if consumer not in seen and self.data[consumer]:
+                    seen.add(consumer)
+                    queue.append((consumer, self._turned(consumer, order, constant)))
+        return -1
+
+    def _turned(self, position: int, order: tuple[int, ...], constant: Constant) -> tuple[int, ...]:
+        """The order of the axes, () for the one they had, behind one more op."""
+        inputs = self.inputs[position]
+        value = constant(inputs[1]) if self.sites[position].op == "Transpose" and len(inputs) == 2 else None
+        if value is None:
+            return order
+        axes = tuple(int(axis) for axis in value)
+        return tuple(order[axis] for axis in axes) if len(order) == len(axes) else axes

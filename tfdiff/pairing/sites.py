@@ -19,8 +19,12 @@ from tfdiff.pairing.layouts import permutations_between
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from tfdiff.model import Observation
     from tfdiff.trace.block import Block
+
+    Limits = npt.NDArray[np.float64]
 
 MIN_ELEMENTS = 4
 """Smaller tensors agree too often by chance."""
@@ -61,17 +65,19 @@ def is_informative(observation: Observation) -> bool:
 
 
 def value_pairs(
-    a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], tolerance: float
+    a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], tolerance: float | Limits
 ) -> list[SitePair]:
-    """Return every pair of the given observations whose values agree within `tolerance` (relative error).
+    """Return every pair of the given observations whose values agree within `tolerance` (relative error; one for all,
+    or one per observation of `a`).
 
     Shapes may differ by a reshape or by a permutation of axes; permuted ones are only looked for where nothing agrees
     in the order of the elements. Sorted by A's index; of several candidates the one of equal op and nearest place comes
     first.
     """
-    direct = _direct_pairs(a, b, a_indices, b_indices, tolerance)
+    limits = np.broadcast_to(np.asarray(tolerance, np.float64), (len(a.observations),))
+    direct = _direct_pairs(a, b, a_indices, b_indices, limits)
     found = {pair.a for pair in direct}
-    permuted = _permuted_pairs(a, b, [i for i in a_indices if i not in found], b_indices, tolerance)
+    permuted = _permuted_pairs(a, b, [i for i in a_indices if i not in found], b_indices, limits)
     return sorted(direct + permuted, key=lambda pair: _preference(a, b, pair))
 
 
@@ -89,7 +95,7 @@ def _by_size(block: Block, indices: Sequence[int]) -> dict[int, list[int]]:
 
 
 def _direct_pairs(
-    a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], tolerance: float
+    a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], limits: Limits
 ) -> list[SitePair]:
     pairs: list[SitePair] = []
     b_groups = _by_size(b, b_indices)
@@ -101,11 +107,13 @@ def _direct_pairs(
         b_norms = np.array([b.observations[i].stats.norm for i in b_group])
         # By the triangle inequality tensors closer than the tolerance have norms closer than the tolerance.
         scale = np.maximum(a_norms[:, None], b_norms[None, :])
-        rows, columns = np.nonzero(np.abs(a_norms[:, None] - b_norms[None, :]) <= 1.5 * tolerance * scale)
+        rows, columns = np.nonzero(
+            np.abs(a_norms[:, None] - b_norms[None, :]) <= 1.5 * limits[a_group][:, None] * scale
+        )
         a_at, b_at = np.array(a_group)[rows], np.array(b_group)[columns]
         errors = sketch_errors(a.sketches()[a_at], b.sketches()[b_at], a_norms[rows], b_norms[columns], size)
         for i, j, error in zip(a_at.tolist(), b_at.tolist(), errors.tolist(), strict=True):
-            if error <= tolerance and _same_oddities(a.observations[i], b.observations[j]):
+            if error <= limits[i] and _same_oddities(a.observations[i], b.observations[j]):
                 pairs.append(SitePair(i, j, error))
     return pairs
 
@@ -115,7 +123,7 @@ def _same_oddities(a: Observation, b: Observation) -> bool:
 
 
 def _permuted_pairs(
-    a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], tolerance: float
+    a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], limits: Limits
 ) -> list[SitePair]:
     pairs = []
     b_groups = _by_size(b, b_indices)
@@ -123,6 +131,7 @@ def _permuted_pairs(
         first = a.observations[i]
         if len(first.shape) < 2:
             continue
+        tolerance = float(limits[i])
         near = [j for j in b_groups.get(first.size, ()) if _permuted_alike(first, b.observations[j], tolerance)]
         for j in near[:MAX_TRIED]:
             pair = _permuted_pair(a, b, i, j, tolerance)

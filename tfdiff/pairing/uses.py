@@ -170,19 +170,19 @@ class _Step:
             upstream=upstream,
             after=after,
             activations=flow.activations(forward.position, others) if forward else None,
-            side=flow.side(forward.position, others) if forward else None,
+            side=flow.side(forward.position, others, constant) if forward else None,
             assigned=variable.index in flow.assigns,
             initial_mean=initial[0] if initial else None,
             initial_std=initial[1] if initial else None,
-            pieces=tuple(self._placed(piece, others) for piece in self.pieces.get(variable.index, ())),
+            pieces=tuple(self._placed(piece, others, constant) for piece in self.pieces.get(variable.index, ())),
         )
 
-    def _placed(self, piece: Piece, products: frozenset[int]) -> Piece:
+    def _placed(self, piece: Piece, products: frozenset[int], constant: Constant) -> Piece:
         """A piece with what lies behind it."""
         if piece.part is None or piece.position is None:
             return piece
         activations = self.flow.activations(piece.position, products)
-        return replace(piece, activations=activations, side=self.flow.side(piece.position, products))
+        return replace(piece, activations=activations, side=self.flow.side(piece.position, products, constant))
 
 
 def variable_uses(trace: Trace) -> list[VariableUse]:

@@ -63,6 +63,8 @@ class GraphOp:
     """Whether the reference's tensor goes on in the place of an output."""
     taken: deque[bool] | None = None
     """For that tensor, per execution: whether the reference's really went on; otherwise it is the input."""
+    idle: bool = False
+    """Whether nothing that leaves its function needs it."""
 
     @property
     def taps(self) -> list[int]:
@@ -424,6 +426,7 @@ def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Even
         own=own,
         after=after,
         result=item.result,
+        idle=item.idle,
     )
     names.update(zip(item.outputs, outputs, strict=True))
     sink(event)

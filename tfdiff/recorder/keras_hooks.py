@@ -51,10 +51,24 @@ def _hook_layers(recording: Recording, patches: Patches) -> None:
 def _hook_losses(recording: Recording, patches: Patches) -> None:
     from keras.src.losses.loss import Loss
     from keras.src.trainers.compile_utils import CompileLoss
+    from keras.src.trainers.trainer import Trainer
 
     patches.wrap(Loss, "__init__", creation(recording))
     patches.wrap(Loss, "__call__", loss_call(recording))
     patches.wrap(CompileLoss, "__call__", loss_call(recording))
+
+    def make_compute(original: Callable[..., Any]) -> Callable[..., Any]:
+        def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
+            """Where the penalties of the layers are added: ops of the loss, too."""
+            compiled = getattr(self, "_compile_loss", None)
+            if compiled is None or not recording.watching:
+                return original(self, *args, **kwargs)
+            with recording.context.inside("loss", compiled):
+                return original(self, *args, **kwargs)
+
+        return compute_loss
+
+    patches.wrap(Trainer, "compute_loss", make_compute)
 
 
 def _hook_optimizers(parts: Parts, patches: Patches) -> None:

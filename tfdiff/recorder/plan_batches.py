@@ -103,8 +103,10 @@ def _rules_of(
     if not keys or not b_parts or not a_parts:
         return "the tensors that make up a batch were not found on both sides"
     first = _first_alike(b_parts)
-    chosen = sorted(set(first))
-    found = _rules(a_parts, [[parts[i] for i in chosen] for parts in b_parts])
+    kept, chosen = sorted(set(_first_alike(a_parts))), sorted(set(first))
+    found = _rules(_picked(a_parts, kept), _picked(b_parts, chosen))
+    if found is not None:
+        found = [None if rule is None else renumbered(rule, kept) for rule in found]
     rules = None if found is None else [found[chosen.index(i)] for i in first]
     if rules is not None:  # rows may also be cut out of a table that is no data; it then stays as it is
         needed = [i for i, key in enumerate(keys) if rules[i] is not None or key[0] not in SELECTIONS]
@@ -176,6 +178,11 @@ def _first_alike(steps: list[list[Array]]) -> list[int]:
     ]
 
 
+def _picked(steps: list[list[Array]], numbers: list[int]) -> list[list[Array]]:
+    """Only the parts of these numbers."""
+    return [[parts[i] for i in numbers] for parts in steps]
+
+
 def _parts(block: Block, indices: list[int]) -> list[Array]:
     return [block.array(index) for index in indices]
 
@@ -195,9 +202,7 @@ def _rules(a_parts: list[list[Array]], b_parts: list[list[Array]]) -> Any:
             continue
         a_kept = [i for i in range(len(a_parts[0])) if not (leave_a and i in derived[0])]
         b_kept = [i for i in range(len(b_parts[0])) if not (leave_b and i in derived[1])]
-        found = _direct_rules(
-            *([[step[i] for i in kept] for step in steps] for kept, steps in ((a_kept, a_parts), (b_kept, b_parts)))
-        )
+        found = _direct_rules(_picked(a_parts, a_kept), _picked(b_parts, b_kept))
         if found is None:
             continue
         known = {b_kept[n]: renumbered(rule, a_kept) for n, rule in enumerate(found) if rule is not None}

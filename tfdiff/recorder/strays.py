@@ -86,7 +86,7 @@ class Finder:
         return [self.whole(piece) for piece in pieces.values() if any(self.weighted(op) for op in piece)]
 
     def _is_moving(self, op: OpEvent) -> bool:
-        if (op.after or is_update(op.type)) or op.type == READ_OP:
+        if (op.after or is_update(op.type)) or op.type == READ_OP or op.idle:
             return False
         return any(token in self._dependent for token in op.outputs) and any(self.fed(t) for t in op.inputs)
 

@@ -58,6 +58,8 @@ class OpEvent:
     """Whether it cuts at places that stand in a session's graph: the same ones in every run."""
     result: bool = False
     """Whether this is what an outermost layer (a model) returned."""
+    idle: bool = False
+    """Whether its function throws away what it computes: only our tap made it run."""
     full: dict[Token, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of outputs of which only the first rows are kept: large ones outside every tape."""
     stack: tuple[str, ...] = ()

@@ -108,6 +108,13 @@ _GRADIENTS = ("_WhileBodyGradFuncGraph", "_CondGradFuncGraph")
 _INNER_GRAPHS = (*_GRADIENTS, "WhileBodyFuncGraph", "CondBranchFuncGraph")
 
 
+def is_closed_branch(graph: Any) -> bool:
+    """Whether a condition's branch has been traced already: what TensorFlow adds then (a cast of the indices of a
+    sparse gradient) can be given nothing from outside any more, and so no queue.
+    """
+    return type(graph).__name__ == "CondBranchFuncGraph" and bool(graph.outputs)
+
+
 def replace_in_graph(tensor: Any, value: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]) -> Any:
     """A tensor like `tensor` whose value the host function `value(own)` decides at each execution."""
     import tensorflow as tf

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.recorder import gradient_hooks, loop_hooks, v1_optimizers
+from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS, FORCED
 from tfdiff.recorder.tensors import handle_token
@@ -96,6 +97,7 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
                 recording.close_call()  # before a backward graph asks which tensors are boundaries
                 recording.taps.keep(graph)
                 recording.programs.name(name.decode() if isinstance(name, bytes) else name, graph)
+                mark_idle(recording.programs.of(graph), [t._id for t in graph.outputs])
             return original(name, graph, *args, **kwargs)
 
         return from_func_graph
@@ -206,16 +208,24 @@ def _gradient(
     output_gradients: Any,
     kwargs: dict[str, Any],
 ) -> Any:
-    """The user's gradient call, asked for the activations' gradients as well; only what the user wanted is returned."""
+    """The user's gradient call, asked for the activations' gradients as well; only what the user wanted is returned.
+
+    Zeros for what is not connected are filled in afterwards, for the user's sources alone: the tape follows no tensor
+    that no watched one leads to, and an activation that the loss does hang on would get zeros, too.
+    """
     import tensorflow as tf
 
+    zeros = tf.UnconnectedGradients(kwargs.pop("unconnected_gradients", "none")) is tf.UnconnectedGradients.ZERO
     flat = tf.nest.flatten(sources)
     targets = [t for t in tf.nest.flatten(target) if hasattr(t, "_id")]
     given = [g for g in tf.nest.flatten(output_gradients) if hasattr(g, "_id")]
     activations = parts.passes.gradient_begin(targets, flat, graph, given=given) or []
     with parts.recording.differentiating():
         results = original(tape, target, [*flat, *activations], output_gradients, **kwargs)
-    wanted, extra = results[: len(flat)], results[len(flat) :]
+    wanted, extra = list(results[: len(flat)]), results[len(flat) :]
+    if zeros:
+        with parts.recording.quiet():
+            wanted = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, wanted, strict=True)]
     parts.passes.gradient_end(flat, wanted, activations, extra, graph)
     wanted = parts.handing.on(flat, wanted, graph) or wanted
     return tf.nest.pack_sequence_as(sources, wanted)

@@ -19,6 +19,7 @@ from tfdiff.recorder.stream import (
     Code,
     is_update,
 )
+from tfdiff.recorder.taps import is_closed_branch
 from tfdiff.recorder.tensors import depends_on_variable, is_handle, is_numeric, static_value
 
 if TYPE_CHECKING:
@@ -99,12 +100,13 @@ class Tracing:
         if op_type in NEXT_OPS or op_type in SELECTIONS:
             item.attrs.update(feed=feed, taped=bool(self.recording.tapes))
         from_shapes = attributes.is_shape_arithmetic(op_type, inputs, program.shapes)
+        closed = is_closed_branch(graph)
         for tensor in tensors:
             shapes_only = from_shapes and not tensor.dtype.is_floating
             if shapes_only:
                 program.shapes.add(tensor._id)
             static = static_value(op_type, tensor)
-            tapped = static is None and not shapes_only and is_numeric(tensor)
+            tapped = static is None and not shapes_only and is_numeric(tensor) and not closed
             item.tags.append(self.recording.taps.emit(tensor) if tapped else None)
             item.statics.append(static)
         return item, replaced

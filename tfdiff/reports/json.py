@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import shared_weights, unpaired
+from tfdiff.reports.words import would_pass
 
 if TYPE_CHECKING:
     from tfdiff.model import Cause, Divergence, Header, Isolated, Place, Result
@@ -91,6 +92,9 @@ def _divergence(divergence: Divergence) -> dict[str, Any]:
         "b": _place(divergence.b),
         "error": finite(divergence.error),
         "tolerance": finite(divergence.tolerance),
+        "noise": finite(divergence.noise),
+        "multiple": finite(divergence.multiple),
+        "would_pass": finite(would_pass(divergence.error)),
         "introduced": divergence.introduced,
         "summary": divergence.summary,
     }

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import shared_weights, unpaired
-from tfdiff.reports.words import constant, count, number, plain, sharing
+from tfdiff.reports.words import constant, count, number, plain, sharing, would_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ def render(result: Result, paths: tuple[str, str] | None = None) -> str:
         _reasons("Changed while recording", (*result.a_header.switched_off, *result.b_header.switched_off)),
         _unpaired(result),
         _list("Notes", map(plain, result.notes)),
-        _tolerance(result.tolerance_source),
+        _tolerance(result),
         _next(result, a, b),
     )
     return "\n\n".join("\n".join(section) for section in sections if section)
@@ -126,7 +126,17 @@ def _divergence(divergence: Divergence) -> list[str]:
     lines = [f"  a  {_long(divergence.a)}", f"  b  {_long(divergence.b)}"]
     if divergence.summary:
         lines += _wrapped(divergence.summary, "  ")
-    return [*lines, f"  error {number(divergence.error)}, tolerance {number(divergence.tolerance)}"]
+    return [*lines, *_wrapped(_errors(divergence), "  ")]
+
+
+def _errors(divergence: Divergence) -> str:
+    """`error 0.93, tolerance 1.1e-06 (0.94 would have passed), 3.1e+06 times what noise does here (3e-07)`."""
+    passes = would_pass(divergence.error)
+    passed = "none" if passes == float("inf") else number(passes)
+    words = f"error {number(divergence.error)}, tolerance {number(divergence.tolerance)} ({passed} would have passed)"
+    if divergence.noise is None or divergence.multiple is None:
+        return words
+    return f"{words}, {number(divergence.multiple)} times what noise does to a here ({number(divergence.noise)})"
 
 
 def _causes(causes: Sequence[Cause]) -> list[str]:
@@ -206,10 +216,12 @@ def _names(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - LISTED:,} more" if len(names) > LISTED else shown
 
 
-def _tolerance(source: str) -> list[str]:
-    if source == "calibrated":
-        return ["Tolerance: calibrated, measured by running a again from slightly moved weights"]
-    return [f"Tolerance: {plain(source)}, from the rounding of the arithmetic; measuring it is not built yet"]
+def _tolerance(result: Result) -> list[str]:
+    why = f"; {plain(result.not_calibrated)}" if result.not_calibrated else ""
+    if result.tolerance_source == "calibrated":
+        measured = "calibrated by a second run of a with its weights moved by one unit in the last place"
+        return _wrapped(f"Tolerance: {measured}{why}", "")
+    return _wrapped(f"Tolerance: {plain(result.tolerance_source)}, from the rounding of the arithmetic{why}", "")
 
 
 def _next(result: Result, a: str, b: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from typing import Any
 
@@ -21,6 +22,14 @@ def plain(text: object) -> str:
 def number(value: float) -> str:
     """Return two significant digits (`0.93`, `1.1e-06`, `nan`)."""
     return f"{value:.2g}"
+
+
+def would_pass(error: float) -> float:
+    """Return the smallest tolerance of two digits that an error passes; infinite where none would do."""
+    if not math.isfinite(error) or error <= 0.0:
+        return error if error == 0.0 else math.inf
+    unit = 10.0 ** (math.floor(math.log10(error)) - 1)
+    return float(f"{math.ceil(error / unit * (1 - 1e-9)) * unit:.2g}")
 
 
 def constant(value: object) -> str:

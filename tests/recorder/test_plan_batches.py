@@ -1,0 +1,38 @@
+"""How the batches of a run are planned from those of another, on plain arrays, without TensorFlow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfdiff.recorder.plan_batches import _rules_of
+from tfdiff.recorder.stream import LEAF
+
+KEYS = [(LEAF, "b.py:1", 0, False, 0), (LEAF, "b.py:2", 0, True, 0)]
+
+
+def steps(seed: int) -> list[np.ndarray]:
+    """The features of three steps."""
+    return list(np.random.default_rng(seed).normal(size=(3, 6, 5)).astype(np.float32))
+
+
+def test_target_that_is_the_input():
+    """Of an autoencoder, whose features are its labels, both parts are the one that the other run feeds twice, also
+    where the two have no row in common.
+    """
+    a, b = steps(0), steps(1)
+    rules = _rules_of([0, 1, 2], {k: [a[k], a[k]] for k in range(3)}, {k: dict.fromkeys(KEYS, b[k]) for k in range(3)})
+    assert isinstance(rules, dict), rules
+    assert [rules[key].sources for key in KEYS] == [(0,), (0,)]
+
+
+def test_parts_behind_one_that_is_fed_twice():
+    """The numbers of the parts behind it are those among all parts of the batch."""
+    a, b = steps(0), steps(1)
+    labels = np.arange(6)[:, None] % 3
+    rules = _rules_of(
+        [0, 1, 2],
+        {k: [a[k], a[k], labels + k] for k in range(3)},
+        {k: {KEYS[0]: b[k], KEYS[1]: labels + 2 * k} for k in range(3)},
+    )
+    assert isinstance(rules, dict), rules
+    assert [rules[key].sources for key in KEYS] == [(0,), (2,)]

@@ -1,0 +1,181 @@
+"""Penalties on the weights in the loss: which weight's is another one, or is on one side only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tfdiff.comparison.findings import Finding
+from tfdiff.comparison.places import layer_name, place_of
+from tfdiff.model import Divergence, Place
+
+if TYPE_CHECKING:
+    from tfdiff.comparison.findings import StepPairing
+    from tfdiff.comparison.graph import StepGraph
+    from tfdiff.comparison.runs import Runs, StepView
+    from tfdiff.trace.reader import Trace
+
+SUMS = frozenset({"AddV2", "Add", "AddN", "Sum", "Pack", "Identity"})
+"""Ops of a total whose operands are its terms."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """What a side adds to its loss for some weights, usually for one."""
+
+    index: int
+    variables: frozenset[int]
+    """Of this side."""
+    value: float
+
+
+@dataclass(frozen=True)
+class Unequal:
+    """The first weight whose penalties differ; None where a side has none for it."""
+
+    a: Term | None
+    b: Term | None
+
+    @property
+    def error(self) -> float:
+        """Relative error between the two; 1 where a side has none."""
+        values = [abs(term.value) if term else 0.0 for term in (self.a, self.b)]
+        if self.a is None or self.b is None or max(values) == 0.0:
+            return 1.0
+        return abs(self.a.value - self.b.value) / max(values)
+
+
+def penalty_finding(runs: Runs, view: StepView, pairing: StepPairing) -> Finding | None:
+    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass
+    does.
+    """
+    a, b = _totals(view.a), _totals(view.b)
+    total_a, total_b = (sum(g.observations[i].stats.mean for i in found) for g, found in ((view.a, a), (view.b, b)))
+    scale = max(abs(total_a), abs(total_b))
+    a_at, b_at = _join_point(view.a, a), _join_point(view.b, b)
+    if bool(a) == bool(b) or scale == 0.0 or a_at is None or b_at is None:
+        return None
+    divergence = Divergence(
+        step=view.step,
+        phase="loss",
+        a=place_of(view.a.observations[a_at]),
+        b=place_of(view.b.observations[b_at]),
+        error=abs(total_a - total_b) / scale,
+        tolerance=view.tolerances.loss,
+        summary=f"penalty on the weights in the loss: {total_a:.5g} in a, {total_b:.5g} in b",
+        a_index=a_at,
+        b_index=b_at,
+    )
+    numbers = {"a": total_a, "b": total_b}
+    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, kind="absent", numbers=numbers)
+
+
+def at_penalty(runs: Runs, view: StepView, finding: Finding) -> Finding:
+    """A difference of the losses that is all in the penalties of both, told where the first unequal one is made.
+
+    Where the penalties meet the rest of the loss, all of them have become one number.
+    """
+    unequal = _unequal(runs, view) if _totals(view.a) and _totals(view.b) else None
+    if unequal is None:
+        return finding
+    values = [f"{term.value:.5g}" if term else "none" for term in (unequal.a, unequal.b)]
+    names = _names(runs, unequal)
+    told = finding.divergence
+    divergence = replace(
+        told,
+        a=_place(runs.a, view.a, unequal.a) or told.a,
+        b=_place(runs.b, view.b, unequal.b) or told.b,
+        error=unequal.error,
+        tolerance=view.tolerances.at(unequal.a.index if unequal.a else None, "loss"),
+        summary=f"penalty on {names}: {values[0]} in a, {values[1]} in b; {told.summary}",
+        a_index=unequal.a.index if unequal.a else told.a_index,
+        b_index=unequal.b.index if unequal.b else told.b_index,
+    )
+    return replace(finding, divergence=divergence)
+
+
+def _names(runs: Runs, unequal: Unequal) -> str:
+    term, trace = (unequal.a, runs.a) if unequal.a else (unequal.b, runs.b)
+    return ", ".join(trace.variables[variable].name for variable in sorted(term.variables)) if term else ""
+
+
+def beyond_penalties(view: StepView) -> bool:
+    """Whether the losses differ by more than their penalties: then a difference inside the loss is another one."""
+    graphs = view.a, view.b
+    losses = [graph.observations[graph.loss].stats.mean if graph.loss is not None else 0.0 for graph in graphs]
+    rest = [
+        loss - sum(graph.observations[i].stats.mean for i in _totals(graph))
+        for graph, loss in zip(graphs, losses, strict=True)
+    ]
+    return abs(rest[0] - rest[1]) > view.tolerances.at(view.a.loss, "loss") * max(abs(loss) for loss in losses)
+
+
+def _totals(graph: StepGraph) -> list[int]:
+    """Scalars made of weights alone that meet the data path in the loss."""
+    if graph.loss is None:
+        return []
+    found = []
+    for index in graph.order:
+        moving = index in graph.data or index in graph.noise
+        if moving or graph.observations[index].size != 1 or graph.observations[index].site.role != "activation":
+            continue
+        joins = any(user in graph.data or user in graph.noise for user in graph.consumers[index])
+        # The shape of an activation is no penalty, though weights are among its ancestors: so is the batch.
+        roles = {graph.observations[i].site.role for i in graph.ancestors((index,))} if joins else set()
+        if "weight" in roles and not roles & {"input", "noise"}:
+            found.append(index)
+    return found
+
+
+def _join_point(graph: StepGraph, totals: list[int]) -> int | None:
+    """Where the first penalty meets the data path; the loss where there is none."""
+    for total in totals:
+        for user in graph.consumers[total]:
+            if user in graph.data or user in graph.noise:
+                return user
+    return graph.loss
+
+
+def _terms(graph: StepGraph) -> list[Term]:
+    """The penalties, sums of several taken apart."""
+    found, todo = [], _totals(graph)
+    while todo:
+        index = todo.pop(0)
+        seen = graph.observations[index]
+        variables = _weights(graph, index)
+        made = [operand for operand in graph.operands(index) if _weights(graph, operand)]
+        if len(variables) > 1 and seen.site.op in SUMS and made:
+            todo = [*made, *todo]
+        elif seen.size == 1:
+            found.append(Term(index, variables, seen.stats.mean))
+    return found
+
+
+def _weights(graph: StepGraph, index: int) -> frozenset[int]:
+    """Weights that an observation was computed from."""
+    reads = (graph.observations[i].site for i in graph.ancestors((index,)))
+    return frozenset(site.variable for site in reads if site.role == "weight" and site.variable is not None)
+
+
+def _unequal(runs: Runs, view: StepView) -> Unequal | None:
+    """The first weights, in A's order, whose penalties differ by more than rounding."""
+    others = {term.variables: term for term in _terms(view.b)}
+    for term in _terms(view.a):
+        partners = frozenset(runs.by_a[variable].b for variable in term.variables if variable in runs.by_a)
+        other = others.pop(partners, None)
+        values = [abs(one.value) for one in (term, other) if one is not None]
+        limit = view.tolerances.at(term.index, "loss") * max(values)
+        if other is None or abs(term.value - other.value) > limit:
+            return Unequal(term, other)
+    return next((Unequal(None, other) for other in others.values()), None)
+
+
+def _place(trace: Trace, graph: StepGraph, term: Term | None) -> Place | None:
+    """The layer that has the penalty, else the line that computes it."""
+    if term is None:
+        return None
+    place = place_of(graph.observations[term.index])
+    known = trace.variables[min(term.variables)]
+    if known.layer is None or known.source is None or len(term.variables) > 1:
+        return place
+    return Place(layer_name(known.layer), place.site, known.source, place.called, place.op)
