@@ -175,7 +175,7 @@ def _all(
 
 def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variables: list[int]) -> Flow | None:
     """What the updates were made of: -update / learning rate, if that rate is known and the optimizer is plain SGD."""
-    rate = _rate(scene, side) if side.optimizer().get("class", PLAIN[0]) in PLAIN else None
+    rate = _rate(scene, side, step) if side.optimizer().get("class", PLAIN[0]) in PLAIN else None
     handed, noise = [], 0.0
     for variable, pair in zip(variables, scene.concerned, strict=True):
         before, after = side.trace.value_after(variable, step - 1), side.trace.value_after(variable, step)
@@ -187,12 +187,12 @@ def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variabl
     return Flow(tape, handed, noise)
 
 
-def _rate(scene: Scene, side: Side) -> float | None:
-    """The rate the side's optimizer tells, else the other's."""
+def _rate(scene: Scene, side: Side, step: int) -> float | None:
+    """The rate that the side's optimizer tells of a step, else the other's."""
     for each in (side, *scene.sides):
-        value = each.optimizer().get("learning_rate")
-        if isinstance(value, (int, float)) and value > 0:
-            return float(value)
+        told = [optimizer.get("learning_rate") for optimizer in each.trace.step(step).info.optimizers]
+        if told and isinstance(told[0], (int, float)) and told[0] > 0 and all(rate == told[0] for rate in told):
+            return float(told[0])
     return None
 
 

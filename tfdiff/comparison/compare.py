@@ -64,9 +64,8 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
     data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
     training = [_with_noise(runs, finding) for finding in training]
-    findings = (
-        [*training, *(_with_noise(runs, f) for f in _not_of_training(evals.findings, data))] if equal_start else []
-    )
+    behind = [_with_noise(runs, finding) for finding in _not_of_training(evals.findings, data)]
+    findings = [*training, *behind] if equal_start else []
     notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(as_of_run(runs, finding) for finding in findings)

@@ -1,6 +1,6 @@
 """One network in three styles (first word); the other words are the faults of this run.
 
-11 features -> 16 relu, dropout -> 12 relu -> 4 logits; momentum SGD with a learning rate that changes in step 2.
+11 features -> 16 relu, dropout -> 12 relu -> 4 logits; SGD with a learning rate that changes in step 2.
 """
 
 import sys
@@ -23,14 +23,17 @@ Y = np.random.RandomState(4).randint(0, 4, STEPS * ROWS).astype("int64")
 
 
 def kernel(rows, columns):
+    """Where a matrix starts."""
     return _random.uniform(-0.4, 0.4, (rows, columns)).astype("float32")
 
 
 def bias(columns):
+    """Where a bias starts."""
     return _random.uniform(-0.3, 0.3, columns).astype("float32")
 
 
 def keras_style():
+    """Layers, an eager step."""
     import keras
     import tensorflow as tf
 
@@ -48,7 +51,7 @@ def keras_style():
         ]
     )
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.SGD(RATES[0], momentum=0.9)
+    optimizer = keras.optimizers.SGD(RATES[0])
     for step in range(STEPS):
         rows = slice(step * ROWS, (step + 1) * ROWS)
         optimizer.learning_rate.assign(RATES[step])
@@ -57,17 +60,17 @@ def keras_style():
         gradients = tape.gradient(loss, model.trainable_variables)
         if CLIP:
             gradients = [tf.clip_by_value(g, -CLIP, CLIP) for g in gradients]
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
 
 
 def raw_style():
+    """Variables, a compiled step."""
     import tensorflow as tf
 
     w3, b3 = tf.Variable(kernel(12, 4)), tf.Variable(bias(4))
     w1, b1 = tf.Variable(kernel(11, 16)), tf.Variable(bias(16))
     w2, b2 = tf.Variable(kernel(16, 12)), tf.Variable(bias(12))
     weights = [w1, b1, w2, b2, w3, b3] if BIAS else [w1, b1, w2, w3, b3]
-    momenta = [tf.Variable(tf.zeros_like(w), trainable=False) for w in weights]
 
     @tf.function
     def train(x, y, rate):
@@ -83,9 +86,8 @@ def raw_style():
         gradients = tape.gradient(loss, weights)
         if CLIP:
             gradients = [tf.clip_by_value(g, -CLIP, CLIP) for g in gradients]
-        for weight, momentum, gradient in zip(weights, momenta, gradients):
-            momentum.assign(0.9 * momentum + gradient)
-            weight.assign_sub(rate * momentum)
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.assign_sub(rate * gradient)
 
     for step in range(STEPS):
         rows = slice(step * ROWS, (step + 1) * ROWS)
@@ -93,6 +95,7 @@ def raw_style():
 
 
 def session_style():
+    """TensorFlow 1."""
     import tensorflow.compat.v1 as tf
 
     tf.disable_v2_behavior()
@@ -108,7 +111,7 @@ def session_style():
     h = getattr(tf.nn, ACTIVATIONS[1])(h)
     h = tf.matmul(h, tf.Variable(kernel(12, 4))) + tf.Variable(bias(4))
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=h))
-    optimizer = tf.train.MomentumOptimizer(rate, 0.9)
+    optimizer = tf.train.GradientDescentOptimizer(rate)
     pairs = optimizer.compute_gradients(loss)
     if CLIP:
         pairs = [(tf.clip_by_value(g, -CLIP, CLIP), v) for g, v in pairs]
