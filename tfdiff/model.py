@@ -219,6 +219,24 @@ class End:
 
 
 @dataclass(frozen=True)
+class Observed:
+    """Whether a run that was not recorded ended as the recorded one did."""
+
+    ok: bool | None
+    """None where that could not be seen."""
+    error: float = 0.0
+    """Relative error of all weights and moving statistics together; of `where` alone where that is too far off."""
+    noise: float = 0.0
+    """What noise does to `where`."""
+    where: str = ""
+    """What differs most in relation to its noise: a variable's name."""
+    loss: float | None = None
+    """Relative error of the last loss, None where it cannot be seen (inside compiled functions and sessions)."""
+    why: str = ""
+    """Why it could not be seen."""
+
+
+@dataclass(frozen=True)
 class RowSource:
     """A whole array or dataset that fed the run, known by hashes of its rows (feature and label parts together)."""
 
@@ -343,6 +361,8 @@ class Result:
     """calibrated: noise was measured in a; else from the rounding of the arithmetic alone."""
     not_calibrated: str = ""
     """Why noise is not known of all compared steps of a; "" where it is."""
+    observer: Observed | None = None
+    """Whether recording a changed what it computes; None where that was not looked at."""
     horizon: int | None = None
     """First step at which even a differs from itself, None where there is none or that was not measured."""
     evaluations: dict[str, int] = field(default_factory=dict)

@@ -86,6 +86,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
         tolerance_source="calibrated" if a.calibrated else "analytic",
         not_calibrated=_not_calibrated(runs),
+        observer=a.observed,
         horizon=steps.horizon.step if steps.horizon is not None else None,
         evaluations=evals.counts,
         forward_only=all(forward_only),

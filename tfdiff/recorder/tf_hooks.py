@@ -14,7 +14,7 @@ import numpy as np
 from tfdiff.recorder import gradient_hooks, loop_hooks, v1_optimizers
 from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
-from tfdiff.recorder.stream import ALIAS_OPS
+from tfdiff.recorder.stream import ALIAS_OPS, is_update
 from tfdiff.recorder.tensors import handle_token
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
             return None
         kind = op_type.decode() if isinstance(op_type, bytes) else op_type
         if graph is None:
+            recording.beats += is_update(kind)
             parts.eager.op(kind, inputs, attrs, outputs)
             return None
         name = op_name.decode() if isinstance(op_name, bytes) else op_name
@@ -112,6 +113,7 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
                 return results
             parts.calls.before(name)
             results = original(self, *args)
+            recording.beats += 1
             parts.calls.after(name, args, results or ())
             return results
 

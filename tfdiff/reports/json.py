@@ -41,7 +41,7 @@ def document(result: Result) -> dict[str, Any]:
         "causes": [_cause(cause) for cause in result.causes],
         "own": [_divergence(divergence) for divergence in result.own],
         "divergences": [_divergence(divergence) for divergence in result.divergences],
-        "tolerance": {"source": result.tolerance_source, "observer": None},
+        "tolerance": {"source": result.tolerance_source, "observer": _observer(result)},
         "not_shared": [dict(entry) for entry in result.not_shared],
         "not_recorded": [dict(entry) for entry in result.not_recorded],
         "unpaired": dict(zip("ab", unpaired(result), strict=True)),
@@ -60,6 +60,14 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _observer(result: Result) -> dict[str, Any] | None:
+    """Return whether recording changed what a computes; None where that was not (or could not be) looked at."""
+    found = result.observer
+    if found is None or found.ok is None:
+        return None
+    return {"ok": found.ok, "error": finite(found.error), "loss": finite(found.loss), "where": found.where}
 
 
 def _side(trace: str, header: Header) -> dict[str, Any]:

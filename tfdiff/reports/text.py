@@ -32,6 +32,7 @@ def render(result: Result, paths: tuple[str, str] | None = None) -> str:
         _reasons("Changed while recording", (*result.a_header.switched_off, *result.b_header.switched_off)),
         _unpaired(result),
         _list("Notes", map(plain, result.notes)),
+        _observer(result),
         _tolerance(result),
         _next(result, a, b),
     )
@@ -203,6 +204,18 @@ def _unpaired(result: Result) -> list[str]:
 def _names(names: Sequence[str]) -> str:
     shown = ", ".join(plain(name) for name in names[:LISTED])
     return f"{shown} and {len(names) - LISTED:,} more" if len(names) > LISTED else shown
+
+
+def _observer(result: Result) -> list[str]:
+    """Only what is not as it should be."""
+    found = result.observer
+    if found is None or found.ok is not False:
+        return []
+    words = (
+        f"Recording changes a: without it {plain(found.where)} ends otherwise (relative error {number(found.error)}, "
+        f"noise {number(found.noise)}). That is a fault of tfdiff, please report it"
+    )
+    return _wrapped(words, "")
 
 
 def _tolerance(result: Result) -> list[str]:

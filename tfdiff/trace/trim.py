@@ -70,6 +70,8 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         known = [errors for errors in measured if errors is not None]
         updates = [source.update_noise(step) for step in range(len(known))]
         writer.noise(known, updates, source.not_calibrated)
+    if source.observed is not None:
+        writer.observed(source.observed)
     if source.end is not None:
         said = "step" if steps == 1 else "steps"
         writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))
