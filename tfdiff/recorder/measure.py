@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfdiff.model import RecordOptions
     from tfdiff.recorder.around import Around
     from tfdiff.recorder.observer import Seen
+    from tfdiff.trace.reader import Trace
 
 LEAST = 1e-5
 """Difference of a final value up to which compiled code may be compiled otherwise where it is tapped."""
@@ -39,7 +40,7 @@ class Measurement:
     options: RecordOptions
     seed: int
     beats: int
-    """Executions up to the end of the last recorded step."""
+    """Count up to the end of the last recorded step."""
     around: Around
 
     def make(self) -> None:
@@ -108,25 +109,40 @@ def compare_final(path: Path, found: Seen, floor: Floor, code: int) -> Observed:
     loss where an eager tape was asked about it.
     """
     with open_trace(path) as trace:
-        last, compared, worst = trace.steps - 1, 0.0, Observed(True)
-        total, apart = 0.0, 0.0
-        for index, variable in trace.variables.items():
-            value, other = trace.value_after(index, last), found.values.get(index)
-            if variable.kind not in MOVING or value is None or other is None or value.shape != other.shape:
-                continue
-            error, noise = relative_error(value, other), floor.final.get(index, 0.0)
-            ratio = error / max(LEAST, MULTIPLE * noise)
-            if ratio > compared:
-                compared, worst = ratio, Observed(ratio <= 1.0, error, noise, variable.name)
-            total += float(np.sum(np.square(value, dtype=np.float64)))
-            apart += float(np.sum(np.square(np.asarray(value, np.float64) - other)))
-        if not total:
+        last = trace.steps - 1
+        after = _after(trace, last, found, floor)
+        if after is None:
             return Observed(None, why=f"it ended without values to compare (exit code {code})")
+        if not after.ok and any(_is_after(trace, step, found, floor) for step in range(max(last - 3, -1), last)):
+            return Observed(None, why="it could not be looked at in the same moment as the recorded run")
         losses = [o for o in trace.step(last).observations if o.site.role == "loss" and o.size == 1]
-        loss = None
-        if found.loss is not None and losses:
-            loss = relative_error(np.array(losses[-1].stats.mean), np.array(found.loss))
-            limit = max(LEAST, MULTIPLE * float(floor.steps[-1][losses[-1].index]))
-            worst = worst if worst.ok is False or loss <= limit else Observed(False, loss, limit / MULTIPLE, "the loss")
-    error = worst.error if worst.ok is False else float((apart / total) ** 0.5)
-    return replace(worst, error=error, loss=loss)
+        if found.loss is None or not losses:
+            return after
+        loss = relative_error(np.array(losses[-1].stats.mean), np.array(found.loss))
+        noise = float(np.nan_to_num(floor.steps[last][losses[-1].index]))
+        if after.ok and loss > max(LEAST, MULTIPLE * noise):
+            after = Observed(False, loss, noise, "the last loss")
+        return replace(after, loss=loss)
+
+
+def _is_after(trace: Trace, step: int, found: Seen, floor: Floor) -> bool:
+    after = _after(trace, step, found, floor)
+    return after is not None and bool(after.ok)
+
+
+def _after(trace: Trace, step: int, found: Seen, floor: Floor) -> Observed | None:
+    """The values that were found against those after a step; None where there are none in common."""
+    worst, most, total, apart = Observed(True), 0.0, 0.0, 0.0
+    for index, variable in trace.variables.items():
+        value, other = trace.value_after(index, step), found.values.get(index)
+        if variable.kind not in MOVING or value is None or other is None or value.shape != other.shape:
+            continue
+        error, noise = relative_error(value, other), floor.final.get(index, 0.0)
+        beyond = error / max(LEAST, MULTIPLE * noise)
+        if beyond > most:
+            most, worst = beyond, Observed(beyond <= 1.0, error, noise, variable.name)
+        total += float(np.sum(np.square(value, dtype=np.float64)))
+        apart += float(np.sum(np.square(np.asarray(value, np.float64) - other)))
+    if not total:
+        return None
+    return replace(worst, error=(apart / total) ** 0.5) if worst.ok else worst

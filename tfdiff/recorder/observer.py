@@ -1,7 +1,7 @@
 """The script once more without a recorder in it: does it compute what was recorded?
 
 Nothing is tapped, fetched, fed or asked for besides; ops are only counted. The recorded run counted in the same way
-(`Recording.beats`), so that both are looked at in the same moment: right after its last recorded step.
+(`beats`), so that both are looked at in the same moment: right after its last recorded step.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.recorder.beats import Beats
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.patching import Patches
 from tfdiff.recorder.script import StopRecording, run_script
 from tfdiff.recorder.seeds import seed_draws, seed_libraries
 from tfdiff.recorder.session.variables import SessionVariables
-from tfdiff.recorder.stream import is_update
 from tfdiff.recorder.variables import Variables
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 
 def observe(options: RecordOptions, seed: int, beats: int) -> int:
-    """Run the script until it has made `beats` executions that may change a variable; leave the values of its variables
-    (by the order of their creation) and the last loss an eager tape was asked about in `options.output`.
+    """Run the script for so many `beats`; leave the values of its variables (by the order of their creation) and the
+    last loss that an eager tape was asked about in `options.output`.
     """
     seed_libraries(seed)
     watch = _Watch(beats, seed)
@@ -71,7 +71,8 @@ class _Watch:
     def __init__(self, beats: int, seed: int) -> None:
         self.values: dict[int, Array] = {}
         self.loss: float | None = None
-        self._left = beats
+        self._until = beats
+        self._beats = Beats()
         self._seed = seed
         self._variables = Variables()
         self._busy = False
@@ -86,8 +87,12 @@ class _Watch:
         self._patches.undo()
 
     @property
+    def _in_thread(self) -> bool:
+        return threading.get_ident() == self._thread
+
+    @property
     def _counts(self) -> bool:
-        return not self._busy and threading.get_ident() == self._thread
+        return not self._busy and self._in_thread
 
     @contextlib.contextmanager
     def _quiet(self) -> Iterator[None]:
@@ -130,10 +135,10 @@ class _Watch:
     def _hook_ops(self) -> None:
         from tensorflow.python.framework import op_callbacks
 
-        def callback(op_type: Any, *_: Any, graph: Any = None, **_named: Any) -> None:
+        def callback(op_type: Any, inputs: Any, *_: Any, graph: Any = None, **_named: Any) -> None:
             kind = op_type.decode() if isinstance(op_type, bytes) else op_type
-            if graph is None and self._counts and is_update(kind):
-                self._beat(self._eager_values)
+            if graph is None and self._in_thread and self._beats.op(kind, inputs, counts=not self._busy):
+                self._look(self._eager_values)
 
         op_callbacks.add_op_callback(callback)
         self._patches.on_undo(lambda: op_callbacks.remove_op_callback(callback))
@@ -146,7 +151,8 @@ class _Watch:
             def call_flat(function: Any, *args: Any) -> Any:
                 results = original(function, *args)
                 if context.executing_eagerly() and self._counts:
-                    self._beat(self._eager_values)
+                    self._beats.run()
+                    self._look(self._eager_values)
                 return results
 
             return call_flat
@@ -160,7 +166,8 @@ class _Watch:
             def _do_run(running: Any, handle: Any, targets: Any, fetches: Any, feeds: Any, *more: Any) -> Any:
                 results = original(running, handle, targets, fetches, feeds, *more)
                 if self._counts:
-                    self._beat(lambda: self._session_values(running.graph, _raw(running, self._quiet)))
+                    self._beats.run()
+                    self._look(lambda: self._session_values(running.graph, _raw(running, self._quiet)))
                 return results
 
             return _do_run
@@ -172,7 +179,8 @@ class _Watch:
                 def call(*arguments: Any, **options: Any) -> Any:
                     results = made(*arguments, **options)
                     if self._counts:
-                        self._beat(lambda: self._session_values(running.graph, _raw(running, self._quiet)))
+                        self._beats.run()
+                        self._look(lambda: self._session_values(running.graph, _raw(running, self._quiet)))
                     return results
 
                 return call
@@ -197,9 +205,9 @@ class _Watch:
 
         self._patches.wrap(backprop.GradientTape, "gradient", make_gradient)
 
-    def _beat(self, values: Callable[[], dict[int, Array]]) -> None:
-        self._left -= 1
-        if self._left == 0:
+    def _look(self, values: Callable[[], dict[int, Array]]) -> None:
+        """Where the time has come, note the values and end the script."""
+        if self._beats.count == self._until:
             self._busy = True
             self.values = values()
             raise StopRecording

@@ -40,7 +40,7 @@ class Output:
         self.evals = 0
         self.done = False
         self.beats = 0
-        """Executions up to the end of the last step, see `Recording.beats`."""
+        """Count of the run's beats up to the end of its last step."""
         self.header = Header(
             script=options.script if options.module else options.script.replace("\\", "/").rpartition("/")[2],
             arguments=options.arguments,

@@ -12,6 +12,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tfdiff.recorder.beats import Beats
 from tfdiff.recorder.context import Context
 from tfdiff.recorder.graphs import Programs
 from tfdiff.recorder.script import StopRecording
@@ -62,8 +63,7 @@ class Recording:
         """True while tfdiff itself runs TensorFlow ops, which are nobody's business."""
         self.tapes: list[Any] = []
         self.started = False
-        self.beats = 0
-        """Executions so far that may have changed a variable: eager updates, compiled functions, session runs."""
+        self.beats = Beats()
         self.at_forwards: list[Callable[[], object]] = []
         """What is to be noted besides when nothing trained and forward passes become the steps."""
         self.training_call = False
@@ -119,7 +119,7 @@ class Recording:
     def _emit(self, step: Any) -> None:
         if not self.output.done:
             self.share.check(self.output.steps, step.records)
-            self.output.beats = self.beats
+            self.output.beats = self.beats.count
         self.output.step(step, self.variables, self.rows)
 
     def _emit_eval(self, records: Any) -> None:

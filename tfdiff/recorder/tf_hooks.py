@@ -14,7 +14,7 @@ import numpy as np
 from tfdiff.recorder import gradient_hooks, loop_hooks, v1_optimizers
 from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
-from tfdiff.recorder.stream import ALIAS_OPS, is_update
+from tfdiff.recorder.stream import ALIAS_OPS
 from tfdiff.recorder.tensors import handle_token
 
 if TYPE_CHECKING:
@@ -67,11 +67,12 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
     recording = parts.recording
 
     def callback(op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> Any:
+        kind = op_type.decode() if isinstance(op_type, bytes) else op_type
+        if graph is None and recording.watching:
+            recording.beats.op(kind, inputs, counts=recording.active)
         if not recording.active:
             return None
-        kind = op_type.decode() if isinstance(op_type, bytes) else op_type
         if graph is None:
-            recording.beats += is_update(kind)
             parts.eager.op(kind, inputs, attrs, outputs)
             return None
         name = op_name.decode() if isinstance(op_name, bytes) else op_name
@@ -113,7 +114,7 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
                 return results
             parts.calls.before(name)
             results = original(self, *args)
-            recording.beats += 1
+            recording.beats.run()
             parts.calls.after(name, args, results or ())
             return results
 

@@ -33,7 +33,8 @@ def _hook_runs(parts: Parts, patches: Patches) -> None:
 
             def main(targets: list[Any], fetches: list[Any], feeds: dict[Any, Any]) -> Any:
                 results = original(self, handle, targets, fetches, feeds, options, run_metadata)
-                recording.beats += recording.active
+                if recording.active:
+                    recording.beats.run()
                 return results
 
             if not recording.active:
