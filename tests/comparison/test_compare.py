@@ -126,6 +126,18 @@ class TestForward:
         )
         assert any("only one of the two programs uses it" in note for note in result.notes)
 
+    def test_a_bias_that_is_never_added_shows_in_the_global_norm(self, diff: Diff) -> None:
+        """All updates differ by its gradient's part of the norm before the bias itself does: told where it is added."""
+        first = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, bias=False).first
+        assert first is not None
+        assert (first.step, first.phase, first.a and first.a.op, first.b and first.b.op) == (
+            0,
+            "forward",
+            "AddV2",
+            "MatMul",
+        )
+        assert "first/b1" in first.summary
+
     def test_summary_shows_the_constants(self, diff: Diff) -> None:
         """The structural difference in one line."""
         assert diff(rate=0.5).divergences[0].summary == "a: Mul(., 1.4286); b: Mul(., 2)"

@@ -119,7 +119,9 @@ def _(network, draw):
         return None
     fault = of_layer(network, layer, "", ("bias-missing",), bias=False)
     near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
-    return replace(fault, b_labels=near, steps=(0,) if layer.bias_start else (1,))
+    # One of zeros changes nothing before it has moved, but for the norm of all gradients, if they are clipped by it.
+    steps = (0,) if layer.bias_start else (1,) if network.optimizer.clip is None else (0, 1)
+    return replace(fault, b_labels=near, steps=steps)
 
 
 def _before_pool(network: Network) -> list[spec.Conv]:
