@@ -65,7 +65,8 @@ def layer_findings(runs: Runs, view: StepView, located: Located) -> list[Finding
 def weight_finding(runs: Runs, view: StepView, matching: Matching) -> Finding | None:
     """The first trained weight that only one side has, where it meets the batch; that side's first, in A's order.
 
-    For weights that change nothing yet (a bias of zeros), but whose gradient counts in the norm that all are clipped by.
+    For weights that change nothing yet (a bias of zeros), but whose gradient counts in the norm that all are clipped
+    by.
     """
     both = [pair for pair in runs.pairs if pair not in runs.unused]
     for graph, trace, known, equal in (
