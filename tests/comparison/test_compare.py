@@ -169,6 +169,11 @@ class TestLoss:
         assert (first.a.source, first.b.source) == (f"a.py:{LINES['first']}", f"b.py:{LINES['first']}")
         assert first.error == pytest.approx(0.5, rel=1e-4)
 
+    def test_what_a_penalty_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
+        """The gradient of one weight differs, and all are clipped by the norm: one fault, in the loss."""
+        result = diff(reference=Plan(penalty=0.5, clip_norm=1e-3), clip_norm=1e-3)
+        assert [divergence.phase for divergence in result.divergences] == ["loss"]
+
     def test_penalty_is_told_behind_another_fault(self, diff: Diff) -> None:
         """A missing term of the loss is independent of a wrong dropout rate."""
         result = diff(reference=Plan(penalty=1e-3), rate=0.5)

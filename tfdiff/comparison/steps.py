@@ -123,12 +123,12 @@ def _judge_step(
     if _suspicious(gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
     if any(update.different for update in measured):
-        # Clipping by the global norm carries a gradient that one side lacks over to every other weight.
+        # Clipping by the global norm carries a gradient that one side lacks, or has otherwise, over to every weight.
         clipped = by_total_norm(view, measured)
         lacking = weight_finding(runs, view, lazy.get()) if clipped and forward.equal else None
         if lacking is not None:
             found.append(lacking)
-        elif not (clipped and any(finding.kind in ("missing-gradient", "frozen") for finding in found)):
+        elif not (clipped and _suspicious(gradient_list)):
             found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)

@@ -45,7 +45,12 @@ def _(network, draw):
     if layer is None:
         return None
     other = draw.choice([name for name in FUNCTIONS if name != layer.activation])
-    return of_layer(network, layer, "swapped", ("activation",), activation=other)
+    fault = of_layer(network, layer, "swapped", ("activation",), activation=other)
+    # A silu is a sigmoid and a product: where the sigmoid is all, it is the layer behind that comes too early.
+    near = lines(*behind(network, layer.name)) | {"loss"}
+    if (layer.activation, other) == ("silu", "sigmoid"):
+        return replace(fault, b_labels=fault.b_labels | near)
+    return replace(fault, a_labels=fault.a_labels | near) if (other, layer.activation) == ("silu", "sigmoid") else fault
 
 
 @kind("activation-missing")
