@@ -10,7 +10,7 @@ from tfdiff.comparison.draws import draw_findings
 from tfdiff.comparison.floor import Horizon, find_horizon, step_noise
 from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.kinks import flip_error
-from tfdiff.comparison.layers import layer_findings
+from tfdiff.comparison.layers import layer_findings, weight_finding
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
 from tfdiff.comparison.own_data import BatchWatch, batch_rows
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tfdiff.comparison.backward import Gradient
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
-    from tfdiff.comparison.update import Update
     from tfdiff.pairing.pairs import VariablePair
 
 DRIFT_LIMIT = 1e-2
@@ -123,19 +122,19 @@ def _judge_step(
         found += draw_findings(runs, view, forward.located) + layer_findings(runs, view, forward.located)
     if _suspicious(gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
-    if any(update.different for update in measured) and not _carried_by_clipping(runs, view, found, measured):
-        found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
+    if any(update.different for update in measured):
+        # Clipping by the global norm carries a gradient that one side lacks, or has otherwise, over to every weight.
+        clipped = by_total_norm(view, measured)
+        lacking = weight_finding(runs, view, lazy.get()) if clipped and forward.equal else None
+        if lacking is not None:
+            found.append(lacking)
+        elif not (clipped and _suspicious(gradient_list)):
+            found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)
     found += state_findings(runs, view, matching, located, states, history.noise)
     found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
     return found
-
-
-def _carried_by_clipping(runs: Runs, view: StepView, found: list[Finding], measured: list[Update]) -> bool:
-    """Whether clipping by the global norm carries a gradient that one side lacks over to every other weight."""
-    missing = any(finding.kind in ("missing-gradient", "frozen") for finding in found)
-    return (missing or any(runs.unpaired(trace) for trace in (runs.a, runs.b))) and by_total_norm(view, measured)
 
 
 def _allowing_flips(view: StepView, explained: float) -> StepView:

@@ -104,6 +104,8 @@ def updates(runs: Runs, view: StepView, found: list[Gradient], history: UpdateHi
         gradient = by_pair.get(pair)
         if pair in history.noise or (gradient and gradient.error > gradient.tolerance):
             continue
+        if history.worst.get(pair, 0.0) > CEILING:  # of terms that nearly cancel: their rounding is most of the update
+            continue
         before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
         if before is None or after is None:
             continue
@@ -154,8 +156,8 @@ def update_findings(
 def by_total_norm(view: StepView, measured: list[Update]) -> bool:
     """Whether all different updates differ by one factor that the norms of all gradients explain.
 
-    The gradients of the paired weights agree, so these norms differ by gradients that one side lacks. Clipping by the
-    global norm passes up to their whole ratio on to every other weight.
+    The gradients of these weights agree, so the norms differ by other gradients, which one side lacks or has otherwise.
+    Clipping by the global norm passes up to their whole ratio on to every weight.
     """
     different = [update for update in measured if update.different]
     first = max(different, key=lambda update: norm(update.a), default=None)

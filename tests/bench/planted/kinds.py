@@ -45,7 +45,12 @@ def _(network, draw):
     if layer is None:
         return None
     other = draw.choice([name for name in FUNCTIONS if name != layer.activation])
-    return of_layer(network, layer, "swapped", ("activation",), activation=other)
+    fault = of_layer(network, layer, "swapped", ("activation",), activation=other)
+    # A silu is a sigmoid and a product: where the sigmoid is all, it is the layer behind that comes too early.
+    near = lines(*behind(network, layer.name)) | {"loss"}
+    if (layer.activation, other) == ("silu", "sigmoid"):
+        return replace(fault, b_labels=fault.b_labels | near)
+    return replace(fault, a_labels=fault.a_labels | near) if (other, layer.activation) == ("silu", "sigmoid") else fault
 
 
 @kind("activation-missing")
@@ -119,7 +124,9 @@ def _(network, draw):
         return None
     fault = of_layer(network, layer, "", ("bias-missing",), bias=False)
     near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
-    return replace(fault, b_labels=near, steps=(0,) if layer.bias_start else (1,))
+    # One of zeros changes nothing before it has moved, but for the norm of all gradients, if they are clipped by it.
+    steps = (0,) if layer.bias_start else (1,) if network.optimizer.clip is None else (0, 1)
+    return replace(fault, b_labels=near, steps=steps)
 
 
 def _before_pool(network: Network) -> list[spec.Conv]:
