@@ -50,6 +50,7 @@ _NAME = 0.02
 _UPSTREAM = 2.0  # other weights before it: more than _DOWNSTREAM, so that repeated layers pair from the front
 _DOWNSTREAM = 1.0
 _ACTIVATION = 2.5  # another nonlinearity behind it: enough to tell the values of an attention from its queries
+_NEXT = 2.5  # matrices of other sizes behind it: parallel branches in another order
 _SIDE = 1.5  # another side of the next product: queries against keys
 _NEIGHBOURS = 3.0  # the weights before it are paired with others
 _OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
@@ -171,6 +172,8 @@ def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Seq
         cost[i, j] += _ACTIVATION * (both and x.activations != y.activations)
         cost[i, j] += _SIDE * (None not in (x.side, y.side) and x.side != y.side)
         cost[i, j] += use_cost(x, y)
+        if x.next_sizes and y.next_sizes and not gates:
+            cost[i, j] += _NEXT * (1 - len(x.next_sizes & y.next_sizes) / len(x.next_sizes | y.next_sizes))
     sizes = sorted({*side_a.sizes, *side_b.sizes})
     before = [use.upstream for use in a], [use.upstream for use in b]
     behind = [side_a.downstream[use.index] for use in a], [side_b.downstream[use.index] for use in b]
