@@ -264,6 +264,24 @@ def test_batch_norm_variables(order: str, initial: bool) -> None:  # noqa: FBT00
     assert found(a, b) == expected
 
 
+def branches(*widths: int) -> Program:
+    """Branches of two layers side by side, of these widths in between, then added up."""
+    program = Program()
+    x = program.batch()
+    ends = [
+        program.dense(program.dense(x, program.new((8, 8)), program.new((8,))), program.new((8, width)))
+        for width in widths
+    ]
+    program.dense(program.op("ConcatV2", *ends), program.new((sum(widths), 3)), relu=False)
+    return program
+
+
+def test_branches_in_another_order() -> None:
+    """Layers of one shape side by side pair by the matrices behind them, in whatever order the branches are written."""
+    a, b = branches(5, 6, 7), branches(7, 5, 6)
+    assert found(a, b) == {0: 3, 1: 4, 2: 5, 3: 6, 4: 7, 5: 8, 6: 0, 7: 1, 8: 2, 9: 9}
+
+
 @pytest.mark.parametrize("keys_first", [False, True])
 def test_queries_and_keys_of_a_turned_product(keys_first: bool) -> None:  # noqa: FBT001
     """Queries are the rows of the scores that a softmax runs over, also where keys times queries are turned round."""

@@ -7,6 +7,7 @@ must fit; names only break ties; what fits nowhere stays unpaired.
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -161,9 +162,16 @@ def _distance(common: Matrix, count_a: Matrix, count_b: Matrix) -> Matrix:
     return distance
 
 
+def _parallel(uses: Sequence[VariableUse]) -> set[int]:
+    """Variables beside which others of their shape are used that have the same weights before them."""
+    counts = Counter((use.shape, use.upstream) for use in uses)
+    return {use.index for use in uses if counts[use.shape, use.upstream] > 1}
+
+
 def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse]) -> Matrix:
     """How differently every two lie in their networks."""
     cost = np.zeros((len(a), len(b)))
+    parallel = _parallel(a), _parallel(b)
     for i, j in np.ndindex(cost.shape):
         x, y = a[i], b[j]
         # Gates are told by what they meet; behind them a loop leads everywhere.
@@ -172,7 +180,7 @@ def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Seq
         cost[i, j] += _ACTIVATION * (both and x.activations != y.activations)
         cost[i, j] += _SIDE * (None not in (x.side, y.side) and x.side != y.side)
         cost[i, j] += use_cost(x, y)
-        if x.next_sizes and y.next_sizes and not gates:
+        if x.index in parallel[0] and y.index in parallel[1] and x.next_sizes and y.next_sizes:
             cost[i, j] += _NEXT * (1 - len(x.next_sizes & y.next_sizes) / len(x.next_sizes | y.next_sizes))
     sizes = sorted({*side_a.sizes, *side_b.sizes})
     before = [use.upstream for use in a], [use.upstream for use in b]
