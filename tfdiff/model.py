@@ -338,7 +338,8 @@ class Result:
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()
     judged: int | None = None
-    """Compared steps that were judged: the first so many, fewer where noise had grown too far; None: not counted."""
+    """Compared steps that were judged: the first so many, fewer where noise had grown too far, other batches were fed
+    or both had NaN; None: not counted."""
     tolerance_source: str = "analytic"
     """calibrated: noise was measured in a; else from the rounding of the arithmetic alone."""
     not_calibrated: str = ""

@@ -178,6 +178,10 @@ def _mapped_back(scene: Scene) -> tuple[float, float, float, float] | None:
 
 def _affine(x: Floats, y: Floats) -> tuple[float, float, float, float] | None:
     """B's values `y` as factor * x + offset, in their order where that fits, else sorted."""
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = (x, y) if both.all() else (x[both], y[both])
+    if not x.size:
+        return None
     for p, q in ((x, y), (np.sort(x), np.sort(y))):
         factor, offset = (float(value) for value in np.polyfit(p, q, 1))
         if factor <= 0.0:

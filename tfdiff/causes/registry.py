@@ -12,6 +12,7 @@ from tfdiff.causes import (
     layers,
     loss,
     masks,
+    nonfinite,
     normalization,
     optimizer,
     optimizers,
@@ -26,6 +27,11 @@ from tfdiff.causes.hypothesis import Hypothesis
 UNEXPLAINED = "unexplained"
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
+    Hypothesis(
+        ("non-finite",),
+        ("data", "init", "forward", "loss", "backward", "update", "state"),
+        nonfinite.non_finite,
+    ),
     Hypothesis(("data-labels",), ("data",), data.labels),
     Hypothesis(("data-scale",), ("data",), data.scale),
     Hypothesis(("data-augmentation",), ("data",), data.augmentation),

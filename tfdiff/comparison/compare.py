@@ -124,7 +124,7 @@ def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Findi
 
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
-    nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
+    nothing = (not runs.pairs and not (steps.matching and steps.matching.from_a)) or steps.lost == 0
     return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
 
 
@@ -132,13 +132,13 @@ def _judged(runs: Runs, steps: StepsResult) -> int:
     """How many steps were judged; those that carry a divergence count."""
     if steps.start_error > START_LIMIT:
         return 0
-    ends = [step for step in (steps.drifted, steps.parted) if step is not None]
+    ends = [step for step in (steps.drifted, steps.parted, steps.lost) if step is not None]
     return min([runs.compared, *ends])
 
 
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     """What could not be judged."""
-    notes = []
+    notes = list(steps.nonfinite)
     if runs.unused:
         names = ", ".join(dict.fromkeys(runs.a.variables[pair.a].name for pair in runs.unused))
         notes.append(f"{names}: paired, but only one of the two programs uses it")

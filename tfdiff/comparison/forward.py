@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tfdiff.comparison.domains import is_finite
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.graph import says_cross_entropy
 from tfdiff.comparison.localize import Located, locate, may_begin
@@ -55,8 +56,11 @@ def loss_error(view: StepView) -> float:
 
 
 def _untold(view: StepView) -> bool:
-    """Whether one side's loss is not known: it hands the gradients of its outputs over, or makes them of a Jacobian."""
-    return (view.a.target is None) != (view.b.target is None)
+    """Whether one side's loss is not known: it hands the gradients of its outputs over, or makes them of a Jacobian; or
+    it is NaN or infinite, so that only what lies before it can be compared.
+    """
+    odd = any(g.loss is not None and not is_finite(g.observations[g.loss]) for g in (view.a, view.b))
+    return odd or (view.a.target is None) != (view.b.target is None)
 
 
 def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:

@@ -11,7 +11,9 @@ import numpy as np
 
 from tfdiff.comparison.findings import Finding
 from tfdiff.comparison.originals import augmentation, made_rows, whole_sources
+from tfdiff.comparison.own_batches import Fed, batch_of, fed_batches
 from tfdiff.comparison.own_labels import relabelled
+from tfdiff.comparison.own_nonfinite import batch_finding
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.rows import find_rows, find_steps, row_order, row_signatures
 from tfdiff.pairing.scales import input_scale
@@ -21,15 +23,25 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from tfdiff.comparison.own_batches import BatchWatch
     from tfdiff.comparison.runs import Runs
-    from tfdiff.model import Observation, RowSource, Site
+    from tfdiff.model import RowSource
     from tfdiff.pairing.rows import RowOrder
-    from tfdiff.trace.block import Block
     from tfdiff.trace.reader import Trace
 
     Array = npt.NDArray[Any]
     Rows = npt.NDArray[np.uint64]
 
+RANK = (
+    "non-finite",
+    "data-labels",
+    "data-scale",
+    "data-augmentation",
+    "data-shuffle",
+    "data-dropped-batch",
+    "data-batch-size",
+)
+"""In which order the kinds of findings are to be mended."""
 KNOWN_SHARE = 0.5
 """Share of b's rows that must be among a's for the two to hold the same examples."""
 FIT = 0.02
@@ -44,18 +56,6 @@ same images turned at random differ a little as well."""
 
 
 @dataclass(frozen=True)
-class Fed:
-    """The batches of one run, one entry per step in which both have one."""
-
-    rows: list[Rows]
-    """Row signatures."""
-    parts: list[list[Array]]
-    """The arrays of a batch, features and labels alike; of the steps in which they are stored."""
-    place: Place
-    """Where the batch enters."""
-
-
-@dataclass(frozen=True)
 class Ordered:
     """In which order a run goes through a whole array."""
 
@@ -65,42 +65,19 @@ class Ordered:
     """Whether the whole array was seen in the other run only."""
 
 
-@dataclass
-class BatchWatch:
-    """Looks at the batches while the steps are gone through: nothing needs to be hashed where all are the same."""
-
-    same: bool = True
-    seen: bool = False
-    """Whether any step had a batch on both sides."""
-
-    def take(self, a: Block, b: Block) -> None:
-        """Note the batches of one step."""
-        first, second = _prints(a, own=False), _prints(b, own=True)
-        self.same = self.same and first == second
-        self.seen = self.seen or bool(first and second)
-
-
-def batch_rows(a: Block, b: Block) -> tuple[int, int] | None:
-    """Rows of the batches that both steps really used; None where one has no batch."""
-    first, second = _batch(a, own=False), _batch(b, own=False)
-    if not first or not second:
-        return None
-    return first[0].shape[0], second[0].shape[0]
-
-
-def _prints(block: Block, *, own: bool) -> list[tuple[int, bytes]]:
-    """Size and sketch of each batch tensor; equal sketches mean equal elements in equal order."""
-    sketches = block.sketches()
-    return sorted((seen.size, sketches[seen.index].tobytes()) for seen in _batch(block, own=own))
-
-
 def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[str]]:
     """Differences in kind between the batches of both runs, and what could not be decided."""
     if not watch.seen:
         return [], ["the batches were not recorded on both sides: their order, scale and size were not compared"]
     if watch.same:
         return [], []
-    a, b = _fed(runs)
+    alone = batch_finding(runs)
+    found, notes = _batch_findings(runs)
+    return sorted([*([alone] if alone else []), *found], key=lambda finding: RANK.index(finding.kind)), notes
+
+
+def _batch_findings(runs: Runs) -> tuple[list[Finding], list[str]]:
+    a, b = fed_batches(runs)
     made = made_rows(runs.a, a.rows), made_rows(runs.b, b.rows)
     # From here on a row that a generator made stands for the one it was made from: order and size are those of these.
     a, b = (fed if m is None else replace(fed, rows=m.originals) for fed, m in zip((a, b), made, strict=True))
@@ -136,8 +113,7 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
     if scaled is None and labels is None and _known_share(a, b, runs) < KNOWN_SHARE:
         why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
         notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
-    rank = ("data-labels", "data-scale", "data-augmentation", "data-shuffle", "data-dropped-batch", "data-batch-size")
-    return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
+    return findings, notes
 
 
 def _other_size(runs: Runs, sizes: tuple[int, int], places: tuple[Place, Place]) -> Finding | None:
@@ -167,64 +143,6 @@ def _augmented(runs: Runs, numbers: dict[str, Any], places: tuple[Place, Place])
     changed = f"{100 * numbers['changed']:.0f} % of the rows"
     words = f"{numbers['generator']} changes {changed} in {side}, the other takes them as they are"
     return _finding(runs, "data-augmentation", places, words, numbers["changed"], **numbers)
-
-
-def _fed(runs: Runs) -> tuple[Fed, Fed]:
-    """The batches of both runs, of the steps in which both have one (a GAN's generator step may have none).
-
-    Traces that were cut still know the rows of the steps that were cut off.
-    """
-    rows: list[tuple[Rows, Rows]] = []
-    parts: list[tuple[list[Array], list[Array]]] = []
-    places: list[Place] = []
-    for step in range(runs.compared):
-        blocks = runs.a.step(step), runs.b.step(step)
-        batches = _batch(blocks[0], own=False), _batch(blocks[1], own=True)
-        if not all(batches):
-            continue
-        places = places or [_place(batch[0].site) for batch in batches]
-        arrays = [_arrays(block, batch) for block, batch in zip(blocks, batches, strict=True)]
-        if all(arrays):
-            parts.append((arrays[0], arrays[1]))
-        hashes = [_rows_of(trace, step, own) for trace, own in zip((runs.a, runs.b), arrays, strict=True)]
-        if all(len(found) for found in hashes):
-            rows.append((hashes[0], hashes[1]))
-    later = zip(runs.a.batch_rows[runs.compared :], runs.b.batch_rows[runs.compared :], strict=False)
-    rows += [(first, second) for first, second in later if len(first) and len(second)]
-    a, b = ([pair[side] for pair in rows] for side in (0, 1))
-    parts_a, parts_b = ([pair[side] for pair in parts] for side in (0, 1))
-    return Fed(a, parts_a, places[0]), Fed(b, parts_b, places[1])
-
-
-def _place(site: Site) -> Place:
-    return Place(None, site.name, site.source or site.called, site.called)
-
-
-def _arrays(block: Block, batch: list[Observation]) -> list[Array]:
-    """The batch's arrays; none where one of them is not stored."""
-    return [block.array(seen.index) for seen in batch] if all(seen.stored for seen in batch) else []
-
-
-def _rows_of(trace: Trace, step: int, arrays: list[Array]) -> Rows:
-    """Row signatures of a step's own batch, as the recorder kept them or (in a run that was killed) from the arrays."""
-    if step < len(trace.batch_rows):
-        return trace.batch_rows[step]
-    return row_signatures(arrays) if arrays else np.zeros(0, np.uint64)
-
-
-def _batch(block: Block, *, own: bool) -> list[Observation]:
-    """The batch tensors of a step, each once: those with the most frequent number of rows."""
-    role = "own input" if own and any(seen.site.role == "own input" for seen in block.observations) else "input"
-    seen = [o for o in block.observations if o.site.role == role and o.shape and o.size]
-    if not seen:
-        return []
-    length = Counter(observation.shape[0] for observation in seen).most_common(1)[0][0]
-    sketches = block.sketches()
-    kept: dict[tuple[tuple[int, ...], bytes], Observation] = {}
-    for observation in seen:
-        if observation.shape[0] == length:
-            kept.setdefault((observation.shape, sketches[observation.index].tobytes()), observation)
-    return list(kept.values())
 
 
 def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
@@ -296,7 +214,7 @@ def _scaled_in_the_step(runs: Runs, scaled: tuple[float, float, float, int]) -> 
     """Whether the steps make up for the scale of their data: what the networks see is scaled alike."""
     scale, offset, _, number = scaled
     blocks = runs.a.step(0), runs.b.step(0)
-    batches = [_batch(block, own=False) for block in blocks]
+    batches = [batch_of(block, own=False) for block in blocks]
     if len(batches[1]) <= number:
         return False
     wanted = batches[1][number].shape[1:]
@@ -326,6 +244,9 @@ def fit_scale(x: Array, y: Array) -> tuple[float, float, float] | None:
 
     Quantiles, because the rows need not be in the same order. None too where scale and offset are those of equal data.
     """
+    x, y = x[np.isfinite(x)], y[np.isfinite(y)]
+    if not x.size or not y.size:
+        return None
     shares = np.linspace(0.005, 0.995, 199)
     p, q = np.quantile(x, shares), np.quantile(y, shares)
     if p.std() == 0.0 or q.std() == 0.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.backward import backward_findings, gradients
@@ -13,7 +14,16 @@ from tfdiff.comparison.kinks import flip_error
 from tfdiff.comparison.layers import layer_findings
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
-from tfdiff.comparison.own_data import BatchWatch, batch_rows
+from tfdiff.comparison.nonfinite import (
+    NON_FINITE,
+    Appearance,
+    appearance,
+    appearance_finding,
+    both_note,
+    lost_losses,
+    one_note,
+)
+from tfdiff.comparison.own_batches import BatchWatch, batch_rows
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.tolerance import Tolerances, step_tolerances
@@ -59,6 +69,10 @@ class StepsResult:
     """Pairs whose true gradient is zero."""
     batches: BatchWatch = field(default_factory=BatchWatch)
     """Whether both were fed the same."""
+    lost: int | None = None
+    """Step from which on both sides' weights are NaN or infinite: it and what follows are no evidence."""
+    nonfinite: list[str] = field(default_factory=list)
+    """Where NaN or infinity appear that are no divergence by themselves, one sentence each."""
 
 
 def judge_steps(runs: Runs) -> StepsResult:
@@ -92,9 +106,11 @@ def judge_steps(runs: Runs) -> StepsResult:
             if finding.divergence.phase == "state":
                 states |= {pair.a for pair in finding.also}
         result.findings += found
-        if any(finding.divergence.phase in ENDING for finding in found):
+        if any(finding.divergence.phase in ENDING for finding in found) or result.lost is not None:
             result.ended = step
     result.noise = history.noise
+    if result.ended is not None and result.lost is None and not any(f.kind == NON_FINITE for f in result.findings):
+        result.nonfinite += lost_losses(runs, result.ended + 1)
     return result
 
 
@@ -106,8 +122,11 @@ def _behind(result: StepsResult) -> Tolerances:
 def _judge_step(
     runs: Runs, view: StepView, history: UpdateHistory, states: set[int], result: StepsResult
 ) -> list[Finding]:
+    odd = appearance(runs, view)
+    # What both sides have in common is no difference, and what it spoils no evidence.
+    spoiled = PHASES.index(odd.phase) if odd is not None and odd.both else len(PHASES)
     forward = judge_forward(runs, view, near=view.step == 0)
-    gradient_list = gradients(runs, view)
+    gradient_list = gradients(runs, view) if PHASES.index("backward") < spoiled else []
     lazy = _LazyMatching(runs, view, forward)
     if view.step == 0:
         result.matching = lazy.get()
@@ -116,7 +135,7 @@ def _judge_step(
         gradient_list = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in gradient_list]
         result.tolerances[-1] = view.tolerances
     history.take(view, gradient_list)
-    measured = updates(runs, view, gradient_list, history)
+    measured = updates(runs, view, gradient_list, history) if PHASES.index("update") < spoiled else []
     found = list(forward.findings)
     if view.step == 0 and forward.located is not None and not forward.equal:
         # What does not hang on how the two were fed can be told behind the place where they part, too.
@@ -127,9 +146,30 @@ def _judge_step(
         found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)
-    found += state_findings(runs, view, matching, located, states, history.noise)
+    if PHASES.index("state") < spoiled:
+        found += state_findings(runs, view, matching, located, states, history.noise)
     found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
-    return found
+    return found if odd is None else _with_appearance(runs, view, found, odd, lazy, result)
+
+
+def _with_appearance(
+    runs: Runs, view: StepView, found: list[Finding], odd: Appearance, lazy: _LazyMatching, result: StepsResult
+) -> list[Finding]:
+    """The findings of a step in which NaN or infinity appear.
+
+    On one side only they are the divergence, and the cause of whatever differs from their phase on; unless something
+    differs before them.
+    """
+    if odd.both:
+        result.nonfinite.append(both_note(view, odd))
+        result.lost = view.step if odd.lasting else result.lost
+        return found
+    reached = PHASES.index(odd.phase)
+    before = [f for f in found if PHASES.index(f.divergence.phase) <= reached and isfinite(f.divergence.error)]
+    if before:
+        result.nonfinite.append(one_note(view, odd))
+        return found
+    return [appearance_finding(runs, view, odd, lazy.get())]
 
 
 def _carried_by_clipping(runs: Runs, view: StepView, found: list[Finding], measured: list[Update]) -> bool:

@@ -50,11 +50,15 @@ def headline(result: Result) -> str:
     phases = " and ".join(dict.fromkeys(own.phase for own in result.own))
     weights = shared_weights(result)
     agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
+    if result.judged is not None and result.judged < result.compared:
+        agree = f"{agree} in the {result.judged:,} steps that were judged" if agree and result.judged else ""
     return f"DIVERGED in what b had of its own ({phases}){agree}"
 
 
 def _compared(result: Result) -> str:
     steps, evaluations = count(result.compared, _step(result)), result.evaluations.get("compared", 0)
+    if result.judged is not None and result.judged < result.compared:
+        steps = f"{result.judged:,} of {steps}"
     return f"{steps} and {count(evaluations, 'evaluation')}" if evaluations else steps
 
 
