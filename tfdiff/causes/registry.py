@@ -35,6 +35,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("data-labels",), ("data",), data.labels),
     Hypothesis(("data-scale",), ("data",), data.scale),
     Hypothesis(("data-augmentation",), ("data",), data.augmentation),
+    Hypothesis(("data-shift",), ("data",), data.shift),
     Hypothesis(("data-shuffle",), ("data",), data.shuffle),
     Hypothesis(("data-dropped-batch",), ("data",), data.dropped_batch),
     Hypothesis(("data-batch-size",), ("data",), data.batch_size),

@@ -124,7 +124,7 @@ def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Findi
 
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
-    nothing = (not runs.pairs and not (steps.matching and steps.matching.from_a)) or steps.lost == 0
+    nothing = (not runs.pairs and not (steps.matching and steps.matching.from_a)) or not _judged(runs, steps)
     return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
 
 
@@ -151,7 +151,7 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
         notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")
     if steps.parted is not None:
         notes.append(
-            f"from step {steps.parted} on the two were fed batches of another size, which could not be made equal: "
+            f"from step {steps.parted} on the two were fed batches {steps.parted_by}, which could not be made equal: "
             "that step and the later ones were not judged"
         )
     if steps.horizon is not None:

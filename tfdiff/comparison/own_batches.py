@@ -58,6 +58,18 @@ def batch_rows(a: Block, b: Block) -> tuple[int, int] | None:
     return first[0].shape[0], second[0].shape[0]
 
 
+def other_rows(a: Block, b: Block) -> bool:
+    """Whether the batches that both steps really used are kept and have not one row in common."""
+    batches = batch_of(a, own=False), batch_of(b, own=False)
+    arrays = [arrays_of(block, batch) for block, batch in zip((a, b), batches, strict=True)]
+    if not batches[0] or (batches[1] and not all(arrays)):
+        return False
+    # a side that feeds a constant (zeros to warm up) has no batch at all
+    if not batches[1]:
+        return True
+    return not bool(np.isin(row_signatures(arrays[0]), row_signatures(arrays[1])).any())
+
+
 def _prints(block: Block, *, own: bool) -> list[tuple[int, bytes]]:
     """Size and sketch of each batch tensor; equal sketches mean equal elements in equal order."""
     sketches = block.sketches()
@@ -121,3 +133,13 @@ def batch_of(block: Block, *, own: bool) -> list[Observation]:
         if observation.shape[0] == length:
             kept.setdefault((observation.shape, sketches[observation.index].tobytes()), observation)
     return list(kept.values())
+
+
+def rows_by_step(runs: Runs, trace: Trace, *, own: bool) -> list[Rows]:
+    """Row signatures of every compared step of one run, empty for a step without a batch."""
+    found = []
+    for step in range(runs.compared):
+        block = trace.step(step)
+        batch = batch_of(block, own=own)
+        found.append(_rows_of(trace, step, arrays_of(block, batch)) if batch else np.zeros(0, np.uint64))
+    return found

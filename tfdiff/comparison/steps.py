@@ -23,7 +23,7 @@ from tfdiff.comparison.nonfinite import (
     lost_losses,
     one_note,
 )
-from tfdiff.comparison.own_batches import BatchWatch, batch_rows
+from tfdiff.comparison.own_batches import BatchWatch, batch_rows, other_rows
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.tolerance import Tolerances, step_tolerances
@@ -56,7 +56,8 @@ class StepsResult:
     drifted: int | None = None
     """Step before which rounding had grown so far that it and the later ones were not judged."""
     parted: int | None = None
-    """Step from which on the two used batches of another size: what follows is no evidence."""
+    """Step from which on the two used other batches: what follows is no evidence."""
+    parted_by: str = "of another size"
     tolerances: list[Tolerances] = field(default_factory=list)
     """Per compared step; behind `ended` that step's."""
     matching: Matching | None = None
@@ -73,6 +74,12 @@ class StepsResult:
     """Step from which on both sides' weights are NaN or infinite: it and what follows are no evidence."""
     nonfinite: list[str] = field(default_factory=list)
     """Where NaN or infinity appear that are no divergence by themselves, one sentence each."""
+
+    def take(self, step: int, found: list[Finding]) -> None:
+        """Note what a step shows, and whether it is the last one that says anything."""
+        self.findings += found
+        if any(finding.divergence.phase in ENDING for finding in found) or self.lost is not None:
+            self.ended = step
 
 
 def judge_steps(runs: Runs) -> StepsResult:
@@ -102,12 +109,11 @@ def judge_steps(runs: Runs) -> StepsResult:
         view = StepView(step, *graphs, step_tolerances(*graphs, drift, noise))
         result.tolerances.append(view.tolerances)
         found = _judge_step(runs, view, history, states, result)
-        for finding in found:
-            if finding.divergence.phase == "state":
-                states |= {pair.a for pair in finding.also}
-        result.findings += found
-        if any(finding.divergence.phase in ENDING for finding in found) or result.lost is not None:
-            result.ended = step
+        if found and fed_otherwise(runs, view):
+            result.ended, result.parted, result.parted_by = step - 1, step, "of other rows"
+        else:
+            states |= {pair.a for finding in found if finding.divergence.phase == "state" for pair in finding.also}
+            result.take(step, found)
     result.noise = history.noise
     if result.ended is not None and result.lost is None and not any(f.kind == NON_FINITE for f in result.findings):
         result.nonfinite += lost_losses(runs, result.ended + 1)
@@ -117,6 +123,17 @@ def judge_steps(runs: Runs) -> StepsResult:
 def _behind(result: StepsResult) -> Tolerances:
     """Those of the last step, for a later one that is not judged; what noise did in that step says nothing of it."""
     return replace(result.tolerances[-1], noise=None)
+
+
+def fed_otherwise(runs: Runs, view: StepView) -> bool:
+    """Whether nothing that depends on the batch agrees, of batches that were not made equal and have no row in common.
+
+    What differs then is what went in: it is told of the batches (`own_data`), and no op is to blame for it.
+    """
+    if runs.b.header.shared.get("batches") is True or not other_rows(view.a.block, view.b.block):
+        return False
+    matching = match_forward(runs, view, view.tolerances.forward)
+    return not any(index in view.a.data for index in matching.from_a)
 
 
 def _judge_step(

@@ -51,7 +51,11 @@ def headline(result: Result) -> str:
     weights = shared_weights(result)
     agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
     if result.judged is not None and result.judged < result.compared:
-        agree = f"{agree} in the {result.judged:,} steps that were judged" if agree and result.judged else ""
+        agree = (
+            f"{agree} in {result.judged:,} of {count(result.compared, _step(result))}"
+            if agree and result.judged
+            else ""
+        )
     return f"DIVERGED in what b had of its own ({phases}){agree}"
 
 
