@@ -231,7 +231,8 @@ class RowSource:
     transformed: int | None = None
     """Not None: no whole array, but `rows` rows that a generator made, in the order of drawing. There are twice as many
     hashes: the rows as made, then the rows of the whole array they were made from. The number is that of rows that were
-    changed."""
+    changed. With 0 rows: a map of a data set that draws random numbers, by the ops in `parts`; its rows are not
+    seen."""
 
 
 @dataclass(frozen=True)

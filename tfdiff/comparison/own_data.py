@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.comparison.findings import Finding
-from tfdiff.comparison.originals import Made, augmentation, made_rows, whole_sources
+from tfdiff.comparison.originals import Made, augmentation, made_rows, random_maps, whole_sources
 from tfdiff.comparison.own_altered import added_noise, moved_values
 from tfdiff.comparison.own_batches import Fed, fed_batches, rows_by_step
 from tfdiff.comparison.own_labels import relabelled
@@ -82,7 +82,7 @@ def _batch_findings(runs: Runs) -> tuple[list[Finding], list[str]]:
     augmented = augmentation(runs, made, [a.rows, b.rows]) if a.rows else None
     if augmented is None and all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
         unknown = "only statistics of the batches are kept: their order, scale and size were not compared"
-        altered = _altered(runs, a, b, made)
+        altered = _altered(runs, a, b, made, 1.0)
         return [altered] if altered is not None else [], [] if a.rows else [unknown]
     order_a, order_b = _ordered(a, runs.a, runs.b), _ordered(b, runs.b, runs.a)
     places = _places(a, b, order_a, order_b)
@@ -91,7 +91,7 @@ def _batch_findings(runs: Runs) -> tuple[list[Finding], list[str]]:
         rows, unknown_rows = [_augmented(runs, augmented, places)], ""
     else:
         rows, unknown_rows = _changed_rows(runs, a, b, made)
-    found, words = _order_difference(order_a, order_b, a, b)
+    found, words = _order_difference(runs, order_a, order_b, a, b)
     others = (
         _relabelled(runs, a, b),
         _shifted(runs, a, b),
@@ -113,9 +113,11 @@ def _changed_rows(runs: Runs, a: Fed, b: Fed, made: tuple[Made | None, Made | No
         found_at = _places(a, b, None, None)
         told = _finding(runs, "data-scale", found_at, scaled.words, scaled.error, **scaled.numbers)
         return [] if scaled_in_the_step(runs, scaled) else [told], ""
-    altered = _altered(runs, a, b, made)
+    altered = _altered(runs, a, b, made, known)
     if altered is not None or known >= KNOWN_SHARE:
         return [altered] if altered is not None else [], ""
+    if random_maps(runs.a) and random_maps(runs.b):
+        return [], "both runs change their rows at random on the way (Dataset.map): no difference in kind"
     why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
     return [], f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise"
 
@@ -166,23 +168,38 @@ def _augmented(runs: Runs, numbers: dict[str, Any], places: tuple[Place, Place])
     return _finding(runs, "data-augmentation", places, words, numbers["changed"], **numbers)
 
 
-def _altered(runs: Runs, a: Fed, b: Fed, made: tuple[Made | None, Made | None]) -> Finding | None:
-    """Rows that one side changes at random by itself, without a generator that says so."""
+def _altered(runs: Runs, a: Fed, b: Fed, made: tuple[Made | None, Made | None], known: float) -> Finding | None:
+    """Rows that one side changes at random: by a map that draws, or in its own code."""
     if any(made):
         return None
+    maps = random_maps(runs.a), random_maps(runs.b)
+    plain = [
+        not maps[n] and _takes_as_they_are(fed, trace) for n, (fed, trace) in enumerate(((a, runs.a), (b, runs.b)))
+    ]
+    # where neither takes the rows of an array as they are, both may change them
+    if not any(plain):
+        return None
+    side, generator = ("a", maps[0]) if plain == [False, True] else ("b", maps[1])
     share, words = moved_values(a, b), "the values in {} of the rows are moved about (turned, flipped)"
     if share is None:
         share, words = added_noise(a, b), "something random is added to {} of the rows"
+    if share is None and generator and known < KNOWN_SHARE:
+        share, words = 1.0 - known, "{} of the rows are changed at random"
     if share is None:
         return None
-    # who takes the rows of an array as they are has not changed them; where neither does both may change them
-    plain = [bool(_feeding(fed, trace)) for fed, trace in ((a, runs.a), (b, runs.b))]
-    if not any(plain):
-        return None
-    side = "a" if plain == [False, True] else "b"
-    told = words.format(f"{100 * share:.0f} %")
-    numbers = {"by": side, "generator": "the program", "changed": share, "unknown": 0.0}
-    return _finding(runs, "data-augmentation", _places(a, b, None, None), f"{told} in {side}", share, **numbers)
+    name = f"{generator[0].name} ({', '.join(generator[0].parts)})" if generator else "the program"
+    numbers = {"by": side, "generator": name, "changed": share, "unknown": 0.0}
+    told = f"{words.format(f'{100 * share:.0f} %')} in {side}"
+    return _finding(runs, "data-augmentation", _places(a, b, None, None), told, share, **numbers)
+
+
+def _takes_as_they_are(fed: Fed, trace: Trace) -> bool:
+    """Whether a run has its rows from an array of its own, if need be divided on the way."""
+    return any(
+        _share_of(replace(fed, rows=rows), hashes) >= KNOWN_SHARE
+        for source, hashes in whole_sources(trace)
+        for rows in _views(fed, source, scaled=True)
+    )
 
 
 def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
@@ -256,13 +273,15 @@ def _typical(rows: list[Rows]) -> int:
 
 
 def _order_difference(
-    order_a: Ordered | None, order_b: Ordered | None, a: Fed, b: Fed
+    runs: Runs, order_a: Ordered | None, order_b: Ordered | None, a: Fed, b: Fed
 ) -> tuple[tuple[str, str] | None, str]:
     """Kinds of order where exactly one side shuffles, and what to say; without a whole array nothing can be told."""
     if order_a is None or order_b is None:
         same = np.array_equal(np.sort(np.concatenate(a.rows)), np.sort(np.concatenate(b.rows)))
         what = "the same rows in another order" if same else "other rows"
-        return None, f"in these steps b has {what} than a; neither run shows a whole array, so shuffling cannot be told"
+        shown = whole_sources(runs.a) or whole_sources(runs.b)
+        why = "the rows are changed on their way from the arrays" if shown else "neither run shows a whole array"
+        return None, f"in these steps b has {what} than a; {why}, so shuffling cannot be told"
     kinds = order_a.order.kind, order_b.order.kind
     if kinds[0] == kinds[1]:
         harmless = "both runs shuffle their rows, each in its own way: no difference"

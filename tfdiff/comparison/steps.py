@@ -126,14 +126,15 @@ def _behind(result: StepsResult) -> Tolerances:
 
 
 def fed_otherwise(runs: Runs, view: StepView) -> bool:
-    """Whether nothing that depends on the batch agrees, of batches that were not made equal and have no row in common.
+    """Whether nothing made of the features agrees, in batches that were not made equal and have no row in common.
 
     What differs then is what went in: it is told of the batches (`own_data`), and no op is to blame for it.
     """
     if runs.b.header.shared.get("batches") is True or not other_rows(view.a.block, view.b.block):
         return False
     matching = match_forward(runs, view, view.tolerances.forward)
-    return not any(index in view.a.data for index in matching.from_a)
+    features = view.a.data & (view.a.before_weights | view.a.weighted)
+    return not any(index in features for index in matching.from_a)
 
 
 def _judge_step(

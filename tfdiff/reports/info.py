@@ -145,6 +145,8 @@ def _counts(values: dict[str, int]) -> str:
 
 def _rows(entry: dict[str, Any]) -> str:
     where = f", {plain(entry['source'])}" if entry["source"] else ""
+    if entry["transformed"] is not None and not entry["rows"]:
+        return f"{plain(entry['name'])}: draws random numbers ({', '.join(map(plain, entry['parts']))}){where}"
     if entry["transformed"] is not None:
         made = f"{count(entry['rows'], 'row')} made, {entry['transformed']:,} of them changed"
         return f"{plain(entry['name'])}: {made}{where}"
