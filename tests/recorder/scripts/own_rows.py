@@ -1,10 +1,10 @@
 """One network, fed from the same 60 rows in many ways; the arguments say how.
 
-split: two inputs instead of one. Of the arrays: integers, scaled, columns (each scaled by itself), rolled (labels),
-beforehand (divided by 255), arranged (another order, once), noise (added). Of the way into the step: dataset, divided
-(by a map), flipped, bright (maps that draw), shuffled, sixes, sevens (rows of a batch), dropped (the last of sevens), flips (by
-NumPy).
-Of the loop: zeros or first (a step more before it), from-1 (without the first batch), twice (two epochs).
+split: two inputs instead of one. Of the arrays: integers, scaled, beforehand (divided by 255), columns (each scaled by
+itself), rolled (labels), arranged (another order, once), noise (added). Of the way into the step: dataset, divided (by a
+map), flipped, bright (maps that draw), shuffled, sixes, sevens (rows of a batch), dropped (sevens without the last),
+flips (by NumPy). Of the loop: zeros or first (a step more before it), from-1 (without the first batch), twice (two
+epochs).
 """
 
 import sys
