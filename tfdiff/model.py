@@ -206,6 +206,9 @@ class Header:
     not_recorded: tuple[dict[str, str], ...] = ()
     switched_off: tuple[dict[str, str], ...] = ()
     """XLA, steps_per_execution: what recording had to change, and why."""
+    numerics: dict[str, str] = field(default_factory=dict)
+    """What rounding depends on besides the program: device, oneDNN, XLA, deterministic ops, TF32 (on GPUs), dtype
+    policy; empty in older traces."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
+from tfdiff.comparison.precision import precision_notes
 from tfdiff.comparison.rows import build_rows
-from tfdiff.comparison.runs import pair_runs
+from tfdiff.comparison.runs import pair_runs, view_step
 from tfdiff.comparison.steps import StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
@@ -138,7 +139,7 @@ def _judged(runs: Runs, steps: StepsResult) -> int:
 
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     """What could not be judged."""
-    notes = list(steps.nonfinite)
+    notes = [*precision_notes(runs, view_step(runs, 0)), *steps.nonfinite]
     if runs.unused:
         names = ", ".join(dict.fromkeys(runs.a.variables[pair.a].name for pair in runs.unused))
         notes.append(f"{names}: paired, but only one of the two programs uses it")

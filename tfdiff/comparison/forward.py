@@ -15,6 +15,7 @@ from tfdiff.comparison.penalties import at_penalty, beyond_penalties, penalty_fi
 from tfdiff.comparison.places import describe, place_of
 from tfdiff.comparison.tolerance import GROWTH
 from tfdiff.model import Divergence
+from tfdiff.pairing.sites import SKETCHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +185,8 @@ def _lasting(graph: StepGraph, index: int, matching: Matching) -> float:
 
 def _output_error(view: StepView, a: int, b: int) -> float:
     first, second = view.a.observations[a], view.b.observations[b]
-    error = observation_error(view.a.block, a, view.b.block, b, exact=False)
+    precise = view.tolerances.forward < SKETCHED
+    error = observation_error(view.a.block, a, view.b.block, b, exact=precise)
     permuted = first.shape != second.shape and sorted(first.shape) == sorted(second.shape)
     if error < NEAR or not (permuted and first.stored and second.stored and first.size <= MAX_EXACT):
         return error

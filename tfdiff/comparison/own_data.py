@@ -250,6 +250,8 @@ def _known_share(a: Fed, b: Fed, runs: Runs) -> float:
 
     An array from which a run's own steps do not have their rows as they are (a map changes them on the way) is none.
     """
+    if not a.rows or not b.rows:
+        return 1.0
     sides = ((a, b, runs.b), (b, a, runs.a))
     return max(_share_of(fed, np.concatenate([*other.rows, *_feeding(other, trace)])) for fed, other, trace in sides)
 
@@ -264,7 +266,7 @@ def _feeding(fed: Fed, trace: Trace) -> list[Rows]:
 
 
 def _share_of(fed: Fed, known: Rows) -> float:
-    wanted = np.concatenate(fed.rows)
+    wanted = np.concatenate(fed.rows) if fed.rows else np.zeros(0, np.uint64)
     return float((find_rows(wanted, known) >= 0).mean()) if wanted.size else 1.0
 
 

@@ -24,9 +24,10 @@ from tfdiff.comparison.nonfinite import (
     one_note,
 )
 from tfdiff.comparison.own_batches import BatchWatch, batch_rows, other_rows
+from tfdiff.comparison.precision import coarser, rounded
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
-from tfdiff.comparison.tolerance import Tolerances, step_tolerances
+from tfdiff.comparison.tolerance import Tolerances, epsilon, step_tolerances
 from tfdiff.comparison.update import UpdateHistory, by_total_norm, update_findings, updates
 from tfdiff.model import PHASES
 
@@ -218,6 +219,9 @@ def drift_before(runs: Runs, step: int, noise: set[VariablePair]) -> float:
     for pair in runs.weights:
         values = None if pair in noise else runs.values(pair, step - 1)
         if values is not None and (norm(values[0]) or norm(values[1])):
+            kinds = [trace.variables[i].dtype for trace, i in ((runs.a, pair.a), (runs.b, pair.b))]
+            if kinds[0] != kinds[1] and epsilon(coarser(*kinds)) > epsilon("float32"):
+                values = rounded(values[0], coarser(*kinds)), rounded(values[1], coarser(*kinds))
             worst = max(worst, relative_error(*values))
     return worst
 

@@ -64,7 +64,12 @@ def finite(value: Any) -> Any:
 
 
 def _side(trace: str, header: Header) -> dict[str, Any]:
-    return {"trace": trace, "script": header.script, "versions": dict(header.versions)}
+    return {
+        "trace": trace,
+        "script": header.script,
+        "versions": dict(header.versions),
+        "numerics": dict(header.numerics),
+    }
 
 
 def _place(place: Place | None) -> dict[str, Any] | None:

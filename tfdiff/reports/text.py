@@ -98,12 +98,24 @@ def _basis(result: Result) -> list[str]:
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
+        *_numerics(result),
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
     return lines
+
+
+def _numerics(result: Result) -> list[str]:
+    """What rounding depends on: a's, and what is otherwise in b."""
+    a, b = result.a_header.numerics, result.b_header.numerics
+    if not a or not b:
+        return []
+    other = [f"{plain(name)} {plain(b.get(name, 'unknown'))}" for name in {**a, **b} if a.get(name) != b.get(name)]
+    same = ", ".join(f"{plain(name)} {plain(value)}" for name, value in a.items())
+    told = f"b otherwise: {', '.join(other)}" if other else "b alike"
+    return _wrapped(f"numerics  {same}; {told}", "  ", hang=10)
 
 
 def _versions(header: Header) -> str:

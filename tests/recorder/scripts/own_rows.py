@@ -1,8 +1,8 @@
 """One network, fed from the same 60 rows in many ways; the arguments say how.
 
 split: two inputs instead of one. Of the arrays: integers, scaled, beforehand (divided by 255), columns (each scaled by
-itself), rolled (labels), arranged (another order, once), noise (added). Of the way into the step: dataset, divided (by a
-map), flipped, bright (maps that draw), shuffled, sixes, sevens (rows of a batch), dropped (sevens without the last),
+itself), rolled (labels), arranged (another order, once), noise (added). Of the way into the step: dataset, divided (by
+a map), flipped, bright (maps that draw), shuffled, sixes, sevens (rows of a batch), dropped (sevens without the last),
 flips (by NumPy). Of the loop: zeros or first (a step more before it), from-1 (without the first batch), twice (two
 epochs).
 """
