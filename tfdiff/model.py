@@ -206,6 +206,9 @@ class Header:
     not_recorded: tuple[dict[str, str], ...] = ()
     switched_off: tuple[dict[str, str], ...] = ()
     """XLA, steps_per_execution: what recording had to change, and why."""
+    numerics: dict[str, str] = field(default_factory=dict)
+    """What rounding depends on besides the program: device, oneDNN, XLA, deterministic ops, TF32 (on GPUs), dtype
+    policy; empty in older traces."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +252,8 @@ class RowSource:
     transformed: int | None = None
     """Not None: no whole array, but `rows` rows that a generator made, in the order of drawing. There are twice as many
     hashes: the rows as made, then the rows of the whole array they were made from. The number is that of rows that were
-    changed."""
+    changed. With 0 rows: a map of a data set that draws random numbers, by the ops in `parts`; its rows are not
+    seen."""
 
 
 @dataclass(frozen=True)
@@ -356,7 +360,8 @@ class Result:
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()
     judged: int | None = None
-    """Compared steps that were judged: the first so many, fewer where noise had grown too far; None: not counted."""
+    """Compared steps that were judged: the first so many, fewer where noise had grown too far, other batches were fed
+    or both had NaN; None: not counted."""
     tolerance_source: str = "analytic"
     """calibrated: noise was measured in a; else from the rounding of the arithmetic alone."""
     not_calibrated: str = ""

@@ -9,8 +9,9 @@ from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
+from tfdiff.comparison.precision import precision_notes
 from tfdiff.comparison.rows import build_rows
-from tfdiff.comparison.runs import pair_runs
+from tfdiff.comparison.runs import pair_runs, view_step
 from tfdiff.comparison.steps import StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
@@ -125,7 +126,7 @@ def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Findi
 
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
-    nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
+    nothing = (not runs.pairs and not (steps.matching and steps.matching.from_a)) or not _judged(runs, steps)
     return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
 
 
@@ -133,13 +134,13 @@ def _judged(runs: Runs, steps: StepsResult) -> int:
     """How many steps were judged; those that carry a divergence count."""
     if steps.start_error > START_LIMIT:
         return 0
-    ends = [step for step in (steps.drifted, steps.parted) if step is not None]
+    ends = [step for step in (steps.drifted, steps.parted, steps.lost) if step is not None]
     return min([runs.compared, *ends])
 
 
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     """What could not be judged."""
-    notes = []
+    notes = [*precision_notes(runs, view_step(runs, 0)), *steps.nonfinite]
     if runs.unused:
         names = ", ".join(dict.fromkeys(runs.a.variables[pair.a].name for pair in runs.unused))
         notes.append(f"{names}: paired, but only one of the two programs uses it")
@@ -152,7 +153,7 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
         notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")
     if steps.parted is not None:
         notes.append(
-            f"from step {steps.parted} on the two were fed batches of another size, which could not be made equal: "
+            f"from step {steps.parted} on the two were fed batches {steps.parted_by}, which could not be made equal: "
             "that step and the later ones were not judged"
         )
     if steps.horizon is not None:

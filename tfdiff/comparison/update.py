@@ -92,7 +92,8 @@ def _agreeing(view: StepView, gradient: Gradient) -> npt.NDArray[np.bool_] | Non
     if own is None or b is None:
         return None
     a = own.astype(np.float64, copy=False)
-    agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
+    with np.errstate(invalid="ignore"):
+        agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
     return agreeing
 
 

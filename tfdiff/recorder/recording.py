@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tfdiff.recorder.beats import Beats
 from tfdiff.recorder.context import Context
 from tfdiff.recorder.graphs import Programs
+from tfdiff.recorder.numerics import numerics
 from tfdiff.recorder.script import StopRecording
 from tfdiff.recorder.steps import StepBuilder
 from tfdiff.recorder.taps import Taps
@@ -170,6 +171,7 @@ class Recording:
             return
         self.started = True
         with self.quiet():
+            self.output.update(numerics=numerics())
             self.share.start(self.variables, self.output)
 
     def late_variable(self, entry: Any, variable: Any) -> None:

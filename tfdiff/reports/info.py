@@ -30,6 +30,7 @@ def document(trace: Trace) -> dict[str, Any]:
         "script": header.script,
         "arguments": list(header.arguments),
         "versions": dict(header.versions),
+        "numerics": dict(header.numerics),
         "options": dict(header.options),
         "reference": header.reference,
         "shared": dict(header.shared),
@@ -63,6 +64,7 @@ def render(document: dict[str, Any]) -> str:
         f"{plain(document['file'])}: {document['format']} version {document['version']}, {size(document['bytes'])}",
         f"  script     {plain(command)}",
         f"  versions   {_pairs(document['versions'])}",
+        *([f"  numerics   {_pairs(document['numerics'])}"] if document["numerics"] else []),
         f"  options    {_pairs(document['options'])}",
         f"  steps      {document['steps']:,} complete{_forward(document)}; {plain(document['ended'])}",
         f"  sites      {document['sites']:,} ({_counts(document['sites_by_role'])})",
@@ -145,6 +147,8 @@ def _counts(values: dict[str, int]) -> str:
 
 def _rows(entry: dict[str, Any]) -> str:
     where = f", {plain(entry['source'])}" if entry["source"] else ""
+    if entry["transformed"] is not None and not entry["rows"]:
+        return f"{plain(entry['name'])}: draws random numbers ({', '.join(map(plain, entry['parts']))}){where}"
     if entry["transformed"] is not None:
         made = f"{count(entry['rows'], 'row')} made, {entry['transformed']:,} of them changed"
         return f"{plain(entry['name'])}: {made}{where}"

@@ -30,6 +30,7 @@ def document(result: Result) -> dict[str, Any]:
         "a": _side(result.a_trace, result.a_header),
         "b": _side(result.b_trace, result.b_header),
         "steps": {"a": result.a_steps, "b": result.b_steps, "compared": result.compared, "horizon": result.horizon},
+        "judged": result.compared if result.judged is None else result.judged,
         "evaluations": {key: result.evaluations.get(key, 0) for key in ("a", "b", "compared")},
         "shared": {
             "weights": shared_weights(result),
@@ -71,7 +72,12 @@ def _observer(result: Result) -> dict[str, Any] | None:
 
 
 def _side(trace: str, header: Header) -> dict[str, Any]:
-    return {"trace": trace, "script": header.script, "versions": dict(header.versions)}
+    return {
+        "trace": trace,
+        "script": header.script,
+        "versions": dict(header.versions),
+        "numerics": dict(header.numerics),
+    }
 
 
 def _place(place: Place | None) -> dict[str, Any] | None:

@@ -51,11 +51,19 @@ def headline(result: Result) -> str:
     phases = " and ".join(dict.fromkeys(own.phase for own in result.own))
     weights = shared_weights(result)
     agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
+    if result.judged is not None and result.judged < result.compared:
+        agree = (
+            f"{agree} in {result.judged:,} of {count(result.compared, _step(result))}"
+            if agree and result.judged
+            else ""
+        )
     return f"DIVERGED in what b had of its own ({phases}){agree}"
 
 
 def _compared(result: Result) -> str:
     steps, evaluations = count(result.compared, _step(result)), result.evaluations.get("compared", 0)
+    if result.judged is not None and result.judged < result.compared:
+        steps = f"{result.judged:,} of {steps}"
     return f"{steps} and {count(evaluations, 'evaluation')}" if evaluations else steps
 
 
@@ -91,12 +99,24 @@ def _basis(result: Result) -> list[str]:
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
+        *_numerics(result),
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
     return lines
+
+
+def _numerics(result: Result) -> list[str]:
+    """What rounding depends on: a's, and what is otherwise in b."""
+    a, b = result.a_header.numerics, result.b_header.numerics
+    if not a or not b:
+        return []
+    other = [f"{plain(name)} {plain(b.get(name, 'unknown'))}" for name in {**a, **b} if a.get(name) != b.get(name)]
+    same = ", ".join(f"{plain(name)} {plain(value)}" for name, value in a.items())
+    told = f"b otherwise: {', '.join(other)}" if other else "b alike"
+    return _wrapped(f"numerics  {same}; {told}", "  ", hang=10)
 
 
 def _versions(header: Header) -> str:
