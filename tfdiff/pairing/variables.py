@@ -63,8 +63,8 @@ _CREATION = 0.005  # created in another order, where the order of use does not t
 # before a variable must not count as much as a share of few would have it.
 _SMOOTH = 1.0
 _UNPAIRED = 20.0  # above every sum of the others
-# At most so many rounds of pairing again with the neighbours of the round before: what one settles reaches from a kernel
-# over its bias and scale to its shift.
+# At most so many rounds of pairing again with the neighbours of the round before: what one settles reaches from a
+# kernel over its bias and scale to its shift.
 _ROUNDS = 6
 
 Matrix = npt.NDArray[np.float64]
