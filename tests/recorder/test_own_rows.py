@@ -26,7 +26,9 @@ def compared(tfdiff, tmp_path, references):
         folder, known = references
         if a not in known:
             known[a] = folder / f"{len(known)}.h5"
-            assert tfdiff("record", "-o", known[a], "--quiet", "--steps", 0, SCRIPT, *a.split()).code == 0
+            assert (
+                tfdiff("record", "-o", known[a], "--quiet", "--steps", 0, "--passes", 1, SCRIPT, *a.split()).code == 0
+            )
         shutil.copyfile(known[a], tmp_path / "a.h5")
         options = ("--reference", "a.h5", "--quiet", "--steps", 0)
         assert tfdiff("record", "-o", "b.h5", *options, SCRIPT, *b.split()).code == 0

@@ -248,7 +248,7 @@ def _(network, draw):
     # Softmax twice, or none at all.
     other = replace(loss, softmax=loss.softmax, from_logits=not loss.from_logits)
     at = frozenset({"loss", "prob/make", "prob/forward"})
-    said = f"from_logits {loss.from_logits} -> {other.from_logits}"
+    said = f"loss from_logits {loss.from_logits} -> {other.from_logits}"
     return Fault(said, replace(network, loss=other), ("loss",), (0,), at, at, ("loss-from-logits",))
 
 
@@ -380,7 +380,7 @@ def _(network, draw):
 @kind("frozen")
 def _(network, draw):
     layer = _one(draw, [*layers(network, spec.Dense), *layers(network, spec.Conv)])
-    if layer is None:
+    if layer is None or layers(network, spec.StopGradient):
         return None
     at = lines(layer.name) | {"apply", "gradient", "parameters", "opt/make"}
     b = changed(network, layer, trainable=False)
@@ -396,10 +396,12 @@ def _(network, draw):
     layer = network.layers[at]
     if isinstance(layer, spec.Residual):
         return None
+    if any(not getattr(one, "trainable", True) for one in spec.walk(network.layers)):
+        return None  # a frozen layer in front would have no gradient anyway
     b = put(network, layer, layer, spec.StopGradient("stop"))
     near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
     b_lines = near | lines("stop")
-    return Fault(f"gradient stopped behind {layer.name}", b, ("backward",), (0,), near, b_lines, ("grad-stopped",))
+    return Fault(f"{layer.name} gradient stopped behind it", b, ("backward",), (0,), near, b_lines, ("grad-stopped",))
 
 
 def _schedule(network: Network, boundary: int | None) -> Fault:
