@@ -27,6 +27,7 @@ Role = Literal[
     "state",  # a variable that training moves without a gradient (moving statistics)
     "slot",  # a variable made from gradients (momentum, accumulators)
     "activation",  # output of an op of the forward pass (up to and including the loss)
+    "forced",  # in an isolated pass: the reference's tensor that went on in the place of the activation before it
     "loss",  # the target of the gradient call
     "activation gradient",  # d loss / d activation; `Observation.of` names the activation
     "weight gradient",  # d loss / d weight as the tape returned it
@@ -256,6 +257,45 @@ class RowSource:
     seen."""
 
 
+JointKey = tuple[str, int, str | None, str | None, str | None, int]
+"""What tells a tensor of b's forward pass: its site's op, output, layer, called, api and occurrence."""
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A tensor of b's forward pass over which an isolated pass writes a's of the same step."""
+
+    a: int
+    """`Site.id` of a's tensor; its value at a step is stored there."""
+    b: JointKey
+    permutation: tuple[int, ...] | None = None
+    """How the axes of a's value turn (as `np.transpose` takes it) before it is reshaped to b's shape; None: not."""
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """What an isolated pass of b is to do: over which tensors a's are written. Each step starts from a's variables."""
+
+    joints: tuple[Joint, ...] = ()
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """What an isolated pass did; its steps are a tree of their own in b's trace."""
+
+    steps: int
+    """Complete ones."""
+    joints: tuple[Joint, ...] = ()
+    missed: tuple[tuple[int, int], ...] = ()
+    """Number of a joint, and of the steps in which b's own tensor went on there: of those joints that have any."""
+    lockstep: bool = True
+    """Whether each step started from a's variables, as far as they are paired."""
+    unset: tuple[int, ...] = ()
+    """Those that did not: a call of one compiled function made several."""
+    left: tuple[dict[str, str], ...] = ()
+    """{"what", "why"}: variables, slots and gradients that stayed b's own, places that could not be written over."""
+
+
 @dataclass(frozen=True)
 class Place:
     """One side of a divergence, as CONTRACT.md has it in JSON."""
@@ -374,6 +414,8 @@ class Result:
     """{"a": 4, "b": 3, "compared": 2}: evaluation and prediction passes."""
     forward_only: bool = False
     """Whether nothing trains: the steps are forward passes."""
+    isolation: Isolated | None = None
+    """The pass in which b was judged part by part on a's inputs; None where there was none."""
     notes: tuple[str, ...] = ()
     """Harmless differences and what could not be decided, one sentence each."""
 
@@ -401,6 +443,10 @@ class RecordOptions:
     """No progress, no closing line; warnings and errors are still said."""
     calibrate: bool = False
     """Whether the script runs again to measure what noise does; without a reference only."""
+    isolate: bool = True
+    """Whether a run against a reference may be followed by an isolated one."""
+    lockstep: bool = False
+    """Whether it is followed by one in any case."""
 
 
 SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")

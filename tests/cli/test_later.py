@@ -6,8 +6,6 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("record", "--isolate", "a.py"), "--isolate"),
-        (("record", "--lockstep", "a.py"), "--lockstep"),
         (("record", "--map", "pairs.toml", "a.py"), "--map"),
         (("record", "--passes", "1", "--reference", "a.h5", "b.py"), "--passes 1 with --reference"),
         (("run", "a.py", "b.py", "--map", "pairs.toml"), "--map"),

@@ -55,6 +55,8 @@ class Plan:
     reduction: str = "mean"
     penalty: float = 0.0
     lr: float = 0.05
+    halved_from: int | None = None
+    """Step from which on the learning rate is half of that."""
     decay: float = 0.0
     stop: bool = False
     """No gradient reaches anything in front of the batch norm."""
@@ -171,9 +173,17 @@ class Network:
         role = "state" if name in ("mean", "var") else "weight"
         return self.recorder.put(role, "forward", "ReadVariableOp", self.values[name], variable=self.index[name])
 
+    def snapshot(self, values: dict[str, Array]) -> list[Record]:
+        """Values of the variables before step 0."""
+        self.recorder.begin()
+        for name, value in values.items():
+            self.recorder.put("weight", "init", "", value, variable=self.index[name])
+        return self.recorder.records
+
     def step(self, number: int) -> tuple[StepInfo, list[Record]]:
         """Run one training step."""
         recorder, plan = self.recorder, self.plan
+        self.rate = plan.lr / 2 if plan.halved_from is not None and number >= plan.halved_from else plan.lr
         recorder.begin()
         x, y = examples()
         own = batch_rows(plan, number, self.seed)
@@ -196,7 +206,7 @@ class Network:
                 {
                     "name": "sgd",
                     "class": "SGD",
-                    "learning_rate": plan.lr,
+                    "learning_rate": self.rate,
                     "config": {"global_clipnorm": plan.inner_clip},
                     "source": source,
                     "called": source,
@@ -315,7 +325,7 @@ class Network:
             at = recorder.put("operation", "backward", op, array, inputs)
             if of is not None:
                 recorder.put("activation gradient", "backward", op, array, (at,), of=of)
-            return at
+            return at if of is None else self.onward(at, of)
 
         count = 1 if plan.reduction == "sum" else y.size
         d = operation("Mul", 2 * (value[f["logits"]] - y) / count, of=f["logits"])
@@ -355,6 +365,11 @@ class Network:
             )
         return {name: value[at] for name, at in kept.items()}
 
+    def onward(self, at: int, of: int) -> int:
+        """The gradient of activation `of` that goes on towards the inputs, `at` being the own one."""
+        del of
+        return at
+
     def clipped(self, gradients: dict[str, Array]) -> dict[str, Array]:
         """What the program makes of the gradients before it hands them over."""
         plan = self.plan
@@ -384,7 +399,7 @@ class Network:
                 recorder.put("assign", "update", "AssignSubVariableOp", shrink, variable=self.index[name], **line)
                 v[name] = v[name] - shrink
             direction = gradient / (np.abs(gradient) + 1e-12) if plan.adaptive else gradient
-            change = (plan.lr * direction).astype(np.float32)
+            change = (self.rate * direction).astype(np.float32)
             if not plan.unsnapped:
                 recorder.put("assign", "update", "AssignSubVariableOp", change, variable=self.index[name], **place)
             v[name] = v[name] - change
@@ -426,13 +441,8 @@ def record(
         )
         writer.variables(network.variables())
 
-        def snapshot(values: dict[str, Array]) -> list[Record]:
-            network.recorder.begin()
-            for name, value in values.items():
-                network.recorder.put("weight", "init", "", value, variable=network.index[name])
-            return network.recorder.records
-
-        writer.initial(snapshot(network.values), snapshot(network.own_values) if reference else ())
+        start = network.snapshot(network.values)
+        writer.initial(start, network.snapshot(network.own_values) if reference else ())
         for step in range(plan.steps):
             writer.step(*network.step(step))
         if sources:

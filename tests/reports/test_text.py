@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tfdiff.model import Place
+from tfdiff.model import Isolated, Place
 from tfdiff.reports import text
 
 GOLDEN = """\
@@ -14,6 +14,7 @@ DIVERGED at step 0, forward: sequential/dropout (a.py:14) against tf.nn.dropout#
   b         b.py (the same versions)
   shared    weights 8 of 8, batches yes, noise yes
   compared  10 training steps (a recorded 10, b 12), 0 evaluations
+  isolated  no: what lies behind the first divergence was judged only where it does not hang on it
 
 First divergence: step 0, phase forward
   a  sequential/dropout  op SelectV2  layer dropout  a.py:14  run by a.py:31
@@ -43,6 +44,15 @@ Next: tfdiff view a.h5 b.h5
 def test_whole_text(make_result):
     """The text of a diverged pair, verdict first and next command last, to the letter."""
     assert text.render(make_result()) == GOLDEN
+
+
+def test_isolated(make_result):
+    """Whether b was judged part by part on a's inputs is said in a line, with what could not be made equal."""
+    left = ({"what": "slot m", "why": "no variable of the reference is seen to be the same"},)
+    done = Isolated(10, unset=(3,), left=left)
+    line = "isolated  9 steps of b, each layer judged on a's inputs and weights; 1 thing stayed b's own\n"
+    assert line in text.render(make_result(isolation=done))
+    assert "isolated" not in text.render(make_result(verdict="equivalent", first=None, divergences=(), causes=()))
 
 
 def test_next_command_uses_the_typed_paths(make_result):

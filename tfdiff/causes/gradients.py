@@ -35,7 +35,8 @@ def gradient_clipping(scene: Scene) -> Proposal | None:
 
 
 def _of_tape(scene: Scene) -> Proposal | None:
-    pairs = scene.finding.variables
+    # In an isolated pass a factor goes no further than the part of the network it stands in.
+    pairs = scene.concerned if scene.lockstep else scene.finding.variables
     found = [g for pair in pairs if (g := _gradients(scene, pair, "weight gradient")) is not None]
     g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
     if not found or not np.any(g_a) or not np.any(g_b):

@@ -60,12 +60,27 @@ class Optimizer:
     rho: float = 0.9
     initial: float = 0.1
 
-    def update(self, gradients: list[Floats], rates: list[float]) -> Floats:
-        """The last of successive updates from an empty memory."""
+    def update(self, gradients: list[Floats], rates: list[float], memory: Optimizer | None = None) -> Floats:
+        """The last of successive updates from an empty memory; those before it made by `memory` where it is given."""
+        if memory is not None and len(gradients) > 1 and memory.family == self.family:
+            first, second = memory.run(gradients[:-1], rates[:-1])[:2]
+            return self.run(gradients[-1:], rates[-1:], (first, second), len(gradients) - 1)[2]
+        return self.run(gradients, rates)[2]
+
+    def run(
+        self,
+        gradients: list[Floats],
+        rates: list[float],
+        slots: tuple[Floats, Floats] | None = None,
+        done: int = 0,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Both slots and the last update, after `done` steps that left the given slots."""
         first, second, moved = (np.zeros_like(gradients[0]) for _ in range(3))
-        if self.family == "adagrad" or self.ones:
+        if slots is not None:
+            first, second = slots
+        elif self.family == "adagrad" or self.ones:
             second += 1.0 if self.ones else self.initial
-        for step, (g, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        for step, (g, rate) in enumerate(zip(gradients, rates, strict=True), done + 1):
             if self.family == "adam":
                 first = self.beta_1 * first + (1.0 - self.beta_1) * g
                 second = self.beta_2 * second + (1.0 - self.beta_2) * g * g
@@ -81,7 +96,7 @@ class Optimizer:
                 change = change / np.sqrt(second + self.epsilon)
             first = self.momentum * first + change
             moved = self.momentum * first + change if self.nesterov else first
-        return np.asarray(moved)
+        return first, second, np.asarray(moved)
 
 
 def other_optimizer(scene: Scene) -> Proposal | None:
@@ -95,19 +110,29 @@ def other_optimizer(scene: Scene) -> Proposal | None:
     inputs = [_inputs(scene, side, updates) for side in scene.sides]
     if inputs[0] is None or inputs[1] is None or not np.any(u_a) or not np.any(u_b):
         return None
-    if relative_error(u_a, a.update(*inputs[0])) > limit or relative_error(u_b, b.update(*inputs[1])) > limit:
-        return None
+    if scene.lockstep:  # B's optimizer was handed A's gradients, step by step
+        inputs[1] = inputs[0][0], [*inputs[0][1][:-1], inputs[1][1][-1]]
     gradients, rates = inputs[1]
+    # In lockstep what it remembers is A's, but for slots that have no counterpart.
+    memories = [m for m in ((a, None) if scene.lockstep else (None,)) if _fits(b, u_b, inputs[1], m, limit)]
+    if relative_error(u_a, a.update(*inputs[0])) > limit or not memories:
+        return None
     tries: list[tuple[str, Optimizer, list[float]]] = [
         (code, replace(b, **{name: getattr(a, name) for name in names}), rates) for code, names in CAUSES.items()
     ]
     if a.family != b.family:
         tries = [("optimizer-kind", a, inputs[0][1])]
     for code, changed, used in tries:
-        after = relative_error(u_a, changed.update(gradients, used))
+        after = relative_error(u_a, changed.update(gradients, used, memories[0]))
         if changed != b and after <= limit:
             return _proposal(scene, code, (a, b), (relative_error(u_a, u_b), after), limit)
     return None
+
+
+def _fits(
+    told: Optimizer, update: Floats, inputs: tuple[list[Floats], list[float]], memory: Optimizer | None, limit: float
+) -> bool:
+    return relative_error(update, told.update(*inputs, memory)) <= limit
 
 
 def _proposal(

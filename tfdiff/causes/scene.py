@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.causes import replay
+from tfdiff.comparison.lockstep import LockstepTrace
 from tfdiff.comparison.metrics import into_layout, relative_error
 from tfdiff.errors import TfdiffError
 from tfdiff.pairing.pairs import convert_back, taken
@@ -248,6 +249,11 @@ class Scene:
         self.b = Side("b", finding.b, blocks[1], finding.b_bad, divergence.b_index)
         self.tolerance = min(max(2e-5, divergence.tolerance), 1e-3)
         """Up to which relative error a prediction counts as what was recorded."""
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether B's step is one of its isolated pass: it began with A's variables, and A's gradients were applied."""
+        return isinstance(self.finding.b, LockstepTrace)
 
     @property
     def sides(self) -> tuple[Side, Side]:

@@ -131,6 +131,9 @@ def _read_flow(scene: Scene, side: Side, step: int) -> Flow | None:
             found[seen.site.role][seen.site.variable] = np.asarray(block.array(seen.index)).astype(np.float64)
     variables = [pair.a if side is scene.a else pair.b for pair in pairs]
     tape, applied = (_all(side is scene.a, pairs, variables, found[role]) for role in found)
+    if scene.lockstep and side is scene.b:  # what its optimizer was handed was made of A's
+        given = _flow(scene, scene.a, step)
+        tape = [] if given is None else given.tape
     if not tape:
         return None
     if applied and relative_error(joined(tape), joined(applied)) > 1e-4:
@@ -172,7 +175,7 @@ def _all(
 
 def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variables: list[int]) -> Flow | None:
     """What the updates were made of: -update / learning rate, if that rate is known and the optimizer is plain SGD."""
-    rate = _rate(scene, side) if side.optimizer().get("class", PLAIN[0]) in PLAIN else None
+    rate = _rate(scene, side, step) if side.optimizer().get("class", PLAIN[0]) in PLAIN else None
     handed, noise = [], 0.0
     for variable, pair in zip(variables, scene.concerned, strict=True):
         before, after = side.trace.value_after(variable, step - 1), side.trace.value_after(variable, step)
@@ -184,12 +187,12 @@ def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variabl
     return Flow(tape, handed, noise)
 
 
-def _rate(scene: Scene, side: Side) -> float | None:
-    """The rate the side's optimizer tells, else the other's."""
+def _rate(scene: Scene, side: Side, step: int) -> float | None:
+    """The rate that the side's optimizer tells of a step, else the other's."""
     for each in (side, *scene.sides):
-        value = each.optimizer().get("learning_rate")
-        if isinstance(value, (int, float)) and value > 0:
-            return float(value)
+        told = [optimizer.get("learning_rate") for optimizer in each.trace.step(step).info.optimizers]
+        if told and isinstance(told[0], (int, float)) and told[0] > 0 and all(rate == told[0] for rate in told):
+            return float(told[0])
     return None
 
 

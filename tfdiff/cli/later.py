@@ -10,11 +10,6 @@ from tfdiff.errors import NotBuiltError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ISOLATE = (
-    "judging every layer on equal inputs",
-    "names what was introduced from one free run; leave the option out or say --no-isolate",
-)
-LOCKSTEP = ("starting each step from a's state", "lets b run freely from its equal start; leave the option out")
 PASSES = (
     "sharing without an extra run of the script",
     "may run the script once more to see its structure; leave the option out",

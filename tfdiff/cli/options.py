@@ -75,6 +75,36 @@ def calibrates(arguments: argparse.Namespace, *, reference: bool) -> bool:
     return reference and arguments.passes is None and arguments.calibrate is not False
 
 
+def add_isolating_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says whether b runs once more with a's values over its own."""
+    parser.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="with --reference: run the script again, every layer on a's values, where its own run hides something "
+        "(default: yes)",
+    )
+    parser.add_argument(
+        "--lockstep", action="store_true", help="with --reference: run it again in any case, each step from a's state"
+    )
+
+
+def isolates(arguments: argparse.Namespace) -> bool:
+    """Return whether a run against a reference may be followed by one with a's tensors over its own.
+
+    Raises:
+        UsageError: such a run was asked for where there can be none.
+    """
+    for option, asked in (("--isolate", arguments.isolate), ("--lockstep", arguments.lockstep)):
+        if asked and arguments.reference is None:
+            message = f"{option} writes a reference's values over the script's own: give one with --reference TRACE"
+            raise UsageError(message)
+        if asked and arguments.passes == 1:
+            message = f"{option} runs the script a further time, which --passes 1 forbids: leave one of them out"
+            raise UsageError(message)
+    return arguments.isolate is not False and arguments.passes is None
+
+
 def parts_to_share(arguments: argparse.Namespace) -> frozenset[str]:
     """Return the chosen `--share`, all parts by default."""
     return frozenset(SHAREABLE) if arguments.share is None else arguments.share

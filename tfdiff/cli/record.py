@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from tfdiff.cli import later
 from tfdiff.cli.options import (
+    add_isolating_options,
     add_recording_options,
     calibrates,
+    isolates,
     parts_to_share,
     require_script,
     require_tensorflow,
@@ -39,9 +42,7 @@ class RecordCommand:
             "--detail", choices=DETAILS, default="layers", help="what is kept in full (default: layers)"
         )
         parser.add_argument("--quiet", action="store_true", help="no progress")
-        later.add_later_flag(parser, "--isolate", later.ISOLATE)
-        parser.add_argument("--no-isolate", action="store_true", help="no teacher-forced pass (there is none yet)")
-        later.add_later_flag(parser, "--lockstep", later.LOCKSTEP)
+        add_isolating_options(parser)
         later.add_later_file(parser, "--map", later.MAP)
         parser.add_argument(
             "-m", dest="module", action="store_true", help="SCRIPT is a module's name, as with python -m"
@@ -56,9 +57,10 @@ class RecordCommand:
         options = recording_of(arguments)
         check(options)
         require_tensorflow()
+        from tfdiff.comparison.isolation import plan_isolation
         from tfdiff.recorder.launch import record
 
-        return record(options)
+        return record(options, partial(plan_isolation, always=options.lockstep))
 
 
 def recording_of(arguments: argparse.Namespace) -> RecordOptions:
@@ -86,6 +88,8 @@ def recording_of(arguments: argparse.Namespace) -> RecordOptions:
         keep_running=arguments.keep_running,
         detail=arguments.detail,
         quiet=arguments.quiet,
+        isolate=isolates(arguments),
+        lockstep=arguments.lockstep,
         calibrate=calibrates(arguments, reference=arguments.reference is None),
     )
 

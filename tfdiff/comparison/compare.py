@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Literal
 
 from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.floor import LEVEL, noise_of
+from tfdiff.comparison.isolated import judge_isolated
+from tfdiff.comparison.merge import as_of_run, merged
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
 from tfdiff.comparison.precision import precision_notes
 from tfdiff.comparison.rows import build_rows
 from tfdiff.comparison.runs import pair_runs, view_step
-from tfdiff.comparison.steps import StepsResult, judge_steps
+from tfdiff.comparison.steps import START_LIMIT, StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
 
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
     from tfdiff.comparison.runs import Runs
     from tfdiff.model import Cause
     from tfdiff.trace.reader import Trace
-
-START_LIMIT = 1e-4
-"""Largest difference of the weights before step 0 with which the steps can still be judged."""
 
 
 def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | None = None) -> Result:
@@ -53,6 +52,8 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
     steps = judge_steps(runs)
     notes: list[str] = []
     equal_start = steps.start_error <= START_LIMIT
+    isolated = judge_isolated(runs, steps) if equal_start else []
+    training = merged(steps.findings, isolated)
     # where nothing trains the passes are the steps
     judged = equal_start and not all(forward_only)
     evals = judge_evals(runs, steps) if judged else EvalsResult(a=a.evals, b=b.evals)
@@ -63,11 +64,13 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         )
     data, data_notes = data_findings(runs, steps.batches)
     own = [*data, *init_findings(runs)]
-    findings = [*steps.findings, *_not_of_training(evals.findings, data)] if equal_start else []
-    findings = [_with_noise(runs, finding) for finding in findings]
+    training = [_with_noise(runs, finding) for finding in training]
+    behind = [_with_noise(runs, finding) for finding in _not_of_training(evals.findings, data)]
+    findings = [*training, *behind] if equal_start else []
     notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
-    divergences = tuple(finding.divergence for finding in findings)
+    divergences = tuple(as_of_run(runs, finding) for finding in findings)
+    shown = replace(steps, findings=[replace(f, divergence=as_of_run(runs, f)) for f in training])
     return Result(
         verdict="diverged" if findings or own else _without_difference(runs, steps),
         a_trace=a.path.name,
@@ -81,7 +84,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         divergences=divergences,
         own=tuple(finding.divergence for finding in own),
         causes=tuple(causes),
-        rows=(*build_rows(runs, steps), *evals.rows),
+        rows=(*build_rows(runs, shown), *evals.rows),
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
@@ -91,6 +94,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         horizon=steps.horizon.step if steps.horizon is not None else None,
         evaluations=evals.counts,
         forward_only=all(forward_only),
+        isolation=b.isolation,
         judged=_judged(runs, steps),
         notes=(*notes, *_limits(runs, steps)),
     )
@@ -168,5 +172,6 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
         notes.append(
             f"before step {steps.drifted} rounding had driven the weights apart by more than 1 %, without any one step "
             "that introduces a difference: that step and the later ones were not judged"
+            f"{' but in isolation' if runs.b.isolated_steps > steps.drifted else ''}"
         )
     return notes

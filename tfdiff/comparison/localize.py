@@ -11,7 +11,7 @@ from tfdiff.comparison.tolerance import CEILING, GROWTH
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tfdiff.comparison.findings import Match
     from tfdiff.comparison.graph import StepGraph
@@ -52,13 +52,17 @@ class Located:
     """Whether the two frontier tensors have the same size."""
 
 
-def locate(runs: Runs, view: StepView, a_root: int, b_root: int) -> Located | None:
+def locate(
+    runs: Runs, view: StepView, a_root: int, b_root: int, matched: Callable[[float], Matching] | None = None
+) -> Located | None:
     """Find where the paths to the two roots part; None when the difference grows from rounding and is introduced
     nowhere.
+
+    `matched` gives the equal tensors within a tolerance, by default those of the whole step.
     """
     tolerance = view.tolerances.forward
     for _ in range(ROUNDS):
-        matching = match_forward(runs, view, tolerance)
+        matching = matched(tolerance) if matched else match_forward(runs, view, tolerance)
         a_side = _side(view.a, a_root, matching.from_a.keys())
         b_side = _side(view.b, b_root, matching.from_b.keys())
         if a_side.root_matched and b_side.root_matched:

@@ -12,6 +12,7 @@ from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_informative, value_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     import numpy as np
     import numpy.typing as npt
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.runs import Runs, StepView
 
-VALUE_ROLES = frozenset({"activation", "input", "noise"})
+VALUE_ROLES = frozenset({"activation", "input", "noise", "forced"})
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Matching:
     from_a: dict[int, tuple[Match, ...]]
     from_b: dict[int, tuple[Match, ...]]
     tolerance: float
+
+    def within(self, a: AbstractSet[int], b: AbstractSet[int]) -> Matching:
+        """Only the pairs of these observations."""
+        kept = [match for index in self.from_a.keys() & a for match in self.from_a[index] if match.b in b]
+        kept.sort(key=lambda match: match.a)
+        return Matching(_grouped(kept, "a"), _grouped(kept, "b"), self.tolerance)
 
     def table(
         self, cost: Callable[[Match], tuple[float, ...]] | None = None, *, once: bool = False
@@ -58,6 +65,7 @@ def match_forward(runs: Runs, view: StepView, tolerance: float) -> Matching:
     """Match the forward observations of one step that agree within `tolerance`, or within what noise does there."""
     limits = view.tolerances.limits(len(view.a.observations), tolerance)
     found = [
+        *view.forced,
         *_by_variable(runs, view, tolerance),
         *_by_value(view, _same_role(view.a, "input"), _same_role(view.b, "input"), limits),
         *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), limits),

@@ -11,11 +11,13 @@ import numpy as np
 from tfdiff.comparison.graph import PARAMETERS, StepGraph, build_graph
 from tfdiff.comparison.metrics import own_values, pair_values
 from tfdiff.pairing.pairs import VariablePair, covers, pair_from_json
+from tfdiff.pairing.values import Values
 from tfdiff.pairing.variables import pair_variables, variable_uses
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from tfdiff.comparison.findings import Match
     from tfdiff.comparison.tolerance import Tolerances
     from tfdiff.model import Observation, Role
     from tfdiff.trace.block import Block
@@ -40,8 +42,6 @@ class Runs:
     pairs: tuple[VariablePair, ...]
     _known: dict[tuple[VariablePair, int], tuple[Array, Array] | None] = field(default_factory=dict, repr=False)
     """Values by pair and step: those after one step are those before the next."""
-    _reads: dict[tuple[bool, int], dict[int, int]] = field(default_factory=dict, repr=False)
-    """By side (A's is True) and step: where the forward pass first reads each variable."""
 
     @property
     def compared(self) -> int:
@@ -114,23 +114,11 @@ class Runs:
 
         What the next forward pass reads goes before the snapshot: a write inside a `tf.cond` may leave none.
         """
-        if step + 1 < trace.steps:
-            block = trace.step(step + 1)
-            index = self._reads_of(trace, step + 1).get(variable)
-            if index is not None:
-                return block.array(index)
-        return trace.value_after(variable, step)
+        return self._values["a" if trace is self.a else "b"].after(variable, step)
 
-    def _reads_of(self, trace: Trace, step: int) -> dict[int, int]:
-        key = (trace is self.a, step)
-        if key not in self._reads:
-            found: dict[int, int] = {}
-            for seen in trace.step(step).observations:
-                site = seen.site
-                if site.role in PARAMETERS and site.phase == "forward" and site.variable is not None and seen.stored:
-                    found.setdefault(site.variable, seen.index)
-            self._reads[key] = found
-        return self._reads[key]
+    @cached_property
+    def _values(self) -> dict[str, Values]:
+        return {"a": Values(self.a), "b": Values(self.b)}
 
     def values(self, pair: VariablePair, step: int) -> tuple[Array, Array] | None:
         """Both values after `step` (-1: before step 0) in A's layout, None where a side has none or sizes differ.
@@ -161,6 +149,8 @@ class StepView:
     a: StepGraph
     b: StepGraph
     tolerances: Tolerances
+    forced: tuple[Match, ...] = ()
+    """In an isolated step: a's tensors and where they went on in b."""
 
 
 def pair_runs(a: Trace, b: Trace) -> Runs:

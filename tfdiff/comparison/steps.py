@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tfdiff.comparison.runs import Runs
     from tfdiff.pairing.pairs import VariablePair
 
+START_LIMIT = 1e-4
+"""Largest difference of the weights before step 0 with which the steps can still be judged."""
 DRIFT_LIMIT = 1e-2
 """Drift of the weights from which on every tolerance is at its ceiling: later steps cannot be judged."""
 BEYOND = 1e-4
@@ -148,8 +150,8 @@ def _judge_step(
     lazy = _LazyMatching(runs, view, forward)
     if view.step == 0:
         result.matching = lazy.get()
-    if forward.equal and _suspicious(gradient_list):
-        view = _allowing_flips(view, flip_error(view, lazy.get()))
+    if forward.equal and suspicious(gradient_list):
+        view = allowing_flips(view, flip_error(view, lazy.get()))
         gradient_list = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in gradient_list]
         result.tolerances[-1] = view.tolerances
     history.take(view, gradient_list)
@@ -158,7 +160,7 @@ def _judge_step(
     if view.step == 0 and forward.located is not None and not forward.equal:
         # What does not hang on how the two were fed can be told behind the place where they part, too.
         found += draw_findings(runs, view, forward.located) + layer_findings(runs, view, forward.located)
-    if _suspicious(gradient_list):
+    if suspicious(gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
     if any(update.different for update in measured):
         # Clipping by the global norm carries a gradient that one side lacks, or has otherwise, over to every weight.
@@ -166,7 +168,7 @@ def _judge_step(
         lacking = weight_finding(runs, view, lazy.get()) if clipped and forward.equal else None
         if lacking is not None:
             found.append(lacking)
-        elif not (clipped and _suspicious(gradient_list)):
+        elif not (clipped and suspicious(gradient_list)):
             found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)
@@ -196,7 +198,7 @@ def _with_appearance(
     return [appearance_finding(runs, view, odd, lazy.get())]
 
 
-def _allowing_flips(view: StepView, explained: float) -> StepView:
+def allowing_flips(view: StepView, explained: float) -> StepView:
     """The step with the tolerance of gradients that flipped elements ask for."""
     gradient = max(view.tolerances.gradient, explained)
     return replace(view, tolerances=replace(view.tolerances, gradient=gradient))
@@ -208,7 +210,8 @@ def _without_known(known: list[Finding], new: list[Finding]) -> list[Finding]:
     return [finding for finding in new if not set(finding.also) <= reported]
 
 
-def _suspicious(found: list[Gradient]) -> bool:
+def suspicious(found: list[Gradient]) -> bool:
+    """Whether a gradient is missing on one side, or differs by more than its tolerance."""
     return any(gradient.missing or gradient.different for gradient in found)
 
 

@@ -17,6 +17,8 @@ from tfdiff.comparison.tolerance import CEILING, GROWTH, epsilon
 from tfdiff.model import Divergence, Place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy.typing as npt
 
     from tfdiff.comparison.backward import Gradient
@@ -154,17 +156,19 @@ def update_findings(
     return findings
 
 
-def by_total_norm(view: StepView, measured: list[Update]) -> bool:
+def by_total_norm(view: StepView, measured: list[Update], given: Iterable[VariablePair] = ()) -> bool:
     """Whether all different updates differ by one factor that the norms of all gradients explain.
 
     The gradients of these weights agree, so the norms differ by other gradients, which one side lacks or has otherwise.
-    Clipping by the global norm passes up to their whole ratio on to every weight.
+    Clipping by the global norm passes up to their whole ratio on to every weight. In an isolated step those of the
+    pairs that were `given` a's gradients agree, whatever b's tape gave.
     """
     different = [update for update in measured if update.different]
     first = max(different, key=lambda update: norm(update.a), default=None)
+    a, b = (of_variable(graph.block, "weight gradient") for graph in (view.a, view.b))
+    instead = {pair.b: a[pair.a] for pair in given if pair.a in a and pair.b in b}
     totals = [
-        sum(seen.stats.norm**2 for seen in graph.observations if seen.site.role == "weight gradient") ** 0.5
-        for graph in (view.a, view.b)
+        sum(seen.stats.norm**2 for found in side.values() for seen in found) ** 0.5 for side in (a, {**b, **instead})
     ]
     if first is None or min(totals) == 0.0 or norm(first.a) == 0.0:
         return False

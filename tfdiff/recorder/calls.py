@@ -37,10 +37,25 @@ class Calls:
             if self.recording.builder.updated:
                 self.recording.builder.finish()
                 self.recording.check_stop()
+        self._isolate(name, trains=trains)
         if self.recording.programs.get(name) is None:
             self.recording.output.not_recorded(
                 name, "it was traced before recording began; call it for the first time inside"
             )
+
+    def _isolate(self, name: str, *, trains: bool) -> None:
+        """In an isolated pass: where each step of the call stands, and what the first one starts from."""
+        recording = self.recording
+        function = recording.programs.get(name)
+        if recording.isolating is None or function is None:
+            return
+        recording.outermost, recording.passes = function.program, recording.programs.passes(function.program)
+        if not trains:
+            return
+        if recording.programs.loops(name):
+            what = f"the training loop inside the function called at {recording.frames.here().called}"
+            recording.end_isolation(what, "its steps follow one another without coming back to Python")
+        recording.begin_isolated()
 
     @safe
     def after(self, name: str, arguments: Sequence[Any], results: Sequence[Any]) -> None:
@@ -54,7 +69,8 @@ class Calls:
         self.recording.close_call()
         self._eager.leaves(arguments, self.recording.context.code(self.recording.frames.here()))
         sink = self.recording.builder.add if trains or self.recording.tapes else self._outside()
-        outputs = self.recording.programs.replay(function, [t._id for t in arguments], values, sink)
+        given = [self.recording.builder.known.resolve(t._id) for t in arguments]
+        outputs = self.recording.programs.replay(function, given, values, sink)
         for tensor, token in zip(results, outputs, strict=False):
             self._result(tensor, token)
         if trains:

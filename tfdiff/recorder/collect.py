@@ -12,6 +12,7 @@ from tfdiff.model import Phase, Role, Site, StepInfo
 from tfdiff.recorder.selections import find_selections
 from tfdiff.recorder.stream import (
     ASSIGN_OPS,
+    FORCED,
     LEAF,
     NEXT_OPS,
     RANDOM_OPS,
@@ -134,6 +135,8 @@ class Collector:
             if array is None or (phase in ("backward", "update") and array.dtype.kind in "biu"):
                 continue  # shapes and axes of the backward pass tell nobody anything
             kind = "input" if id(event) in self._selections else _role(event, array, role, phase)
+            if event.type == FORCED and kind == "activation":
+                kind = "forced"
             before = own[output] if own is not None else None
             if kind == "input" and before is not None:
                 self._put(self._site("own input", "data", event, output), before)

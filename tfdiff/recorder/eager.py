@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from tfdiff.recorder.joints import Joints
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.share import NoiseKey
 
@@ -39,8 +40,9 @@ _NO_STEP = -1
 class Eager:
     """Turns what TensorFlow reports of eager ops into events."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, joints: Joints) -> None:
         self.recording = recording
+        self._joints = joints
         self._feeds: dict[Token, tuple[dict[str, Any], np.ndarray[Any, Any] | None]] = {}
         """Tensors made from NumPy arrays: what tells them from others, and own value if replaced."""
         self._drawn: Counter[NoiseKey] = Counter()
@@ -80,6 +82,7 @@ class Eager:
             event.after = {t._id: self._value_of(t) for t in inputs if is_handle(t)}
         self.recording.mark_boundary(event, call)
         self.recording.builder.add(event)
+        self._joints.eager(event, outputs)
 
     def _before(
         self, op_type: str, code: Code, inputs: Sequence[Any], outputs: list[Any], attrs: Any

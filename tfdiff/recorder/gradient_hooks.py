@@ -66,7 +66,7 @@ def _hook_gradients(parts: Parts, patches: Patches) -> None:
                 results = original(ys, [*flat, *activations], grad_ys, *args, **kwargs)
             wanted, extra = results[: len(flat)], results[len(flat) :]
             parts.passes.gradient_end(flat, wanted, activations, extra, graph)
-            return wanted
+            return parts.handing.on(flat, wanted, graph) or wanted
 
         return _GradientsHelper
 

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     Values = dict[int, deque[np.ndarray[Any, Any]]]
 
+_EXECUTIONS = 8
+"""Executions of a graph that are remembered for their backward passes."""
+
 Names = dict[Token, Token]
 """Ids of a graph's tensors and their tokens in one execution; an id without one is an eager tensor's own token."""
 
@@ -56,6 +59,10 @@ class GraphOp:
     result: bool = False
     after_tags: dict[Token, int | None] = field(default_factory=dict)
     """Tap of the value right after, of each variable that the op writes."""
+    joint: bool = False
+    """Whether the reference's tensor goes on in the place of an output."""
+    taken: deque[bool] | None = None
+    """For that tensor, per execution: whether the reference's really went on; otherwise it is the input."""
     idle: bool = False
     """Whether nothing that leaves its function needs it."""
 
@@ -129,8 +136,8 @@ class Program:
     draws: Counter[Any] = field(default_factory=Counter)
     """Per place how many of its ops draw random numbers there."""
 
-    names: Names = field(default_factory=dict)
-    """Tokens of the last execution."""
+    executions: list[Names] = field(default_factory=list)
+    """Tokens of the last executions."""
     _places: Counter[Any] = field(default_factory=Counter)
 
     def begin(self, event: GradientBegin) -> None:
@@ -151,9 +158,16 @@ class Program:
                 needed.add(item.input)
             elif isinstance(item, GraphOp | GraphCall) and needed.intersection(item.outputs):
                 needed.update(item.inputs)
-                if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP:
+                if isinstance(item, GraphOp) and item.boundary and item.type != READ_OP and not item.joint:
                     found += [self.tensors[t] for t in item.outputs if t in self.dependent and t in self.tensors]
         return [tensor for tensor in reversed(found) if tensor.dtype.is_floating]
+
+    def executed(self, tokens: Sequence[Token]) -> Names:
+        """The tokens of that execution which made most of some tensors: these are what its backward pass is given."""
+        if len(self.executions) < 2:
+            return self.executions[-1] if self.executions else {}
+        wanted = set(tokens)
+        return max(reversed(self.executions), key=lambda names: len(wanted.intersection(names.values())))
 
     def is_tapped(self, token: Token) -> bool:
         """Whether the tensor, or what it hands on, leaves the graph."""
@@ -222,6 +236,19 @@ class Programs:
                     return True
         return False
 
+    def loops(self, function: str, _seen: frozenset[str] = frozenset()) -> bool:
+        """Whether the function, or one it calls, asks for gradients inside a loop."""
+        known = self._functions.get(function)
+        if known is None or function in _seen:
+            return False
+        for item in known.program.items:
+            if isinstance(item, GraphCall):
+                loop = item.op is not None and item.op.type in ("While", "StatelessWhile")
+                inside = self.trains if loop else self.loops
+                if any(inside(name, _seen | {function}) for name in callees(item)):
+                    return True
+        return False
+
     def reads(self, function: str, _seen: frozenset[str] = frozenset()) -> bool:
         """Whether the function, or one it calls, reads a variable."""
         known = self._functions.get(function)
@@ -251,8 +278,13 @@ class Programs:
         """Write one execution out as events; returns the tokens of the outputs."""
         names: Names = dict(zip(function.inputs, arguments, strict=False))
         for item in function.program.items:
-            self._replay_item(item, names, values, sink)
-        function.program.names = names
+            if isinstance(item, GraphBackpropagated):
+                activation = self.of(item.forward).executed(arguments).get(item.activation)
+                if activation is not None and item.gradient in names:
+                    sink(Backpropagated(activation, names[item.gradient]))
+            else:
+                self._replay_item(item, names, values, sink)
+        function.program.executions = [*function.program.executions[1 - _EXECUTIONS :], names]
         return [names.get(token, token) for token in function.outputs]
 
     def _replay_item(self, item: Item, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
@@ -273,11 +305,7 @@ class Programs:
                     [(names.get(a, UNKNOWN), names.get(g, UNKNOWN)) for a, g in item.activations],
                 )
             )
-        elif isinstance(item, GraphBackpropagated):
-            activation = self.of(item.forward).names.get(item.activation)
-            if activation is not None and item.gradient in names:
-                sink(Backpropagated(activation, names[item.gradient]))
-        else:
+        elif isinstance(item, GraphApply):
             pairs = [(rename(g, names), names.get(v, v)) for g, v in item.pairs]
             rate, iterations = _take(values, item.rate_tag), _take(values, item.iterations_tag)
             if rate is not None or not item.rate_tag:  # an apply inside a branch that was not taken has no values
@@ -376,6 +404,10 @@ def _take(values: Values, tag: int | None) -> Any:
 def _replay_op(item: GraphOp, names: Names, values: Values, sink: Callable[[Event], None]) -> None:
     if item.taps and not any(values.get(tag) for tag in item.taps):
         return  # in a branch that was not taken
+    if item.taken is not None and not (item.taken and item.taken.popleft()):
+        _take(values, item.tags[0])
+        names[item.outputs[0]] = names.get(item.inputs[0], item.inputs[0])
+        return
     taken = [
         _take(values, tag) if tag is not None else static for tag, static in zip(item.tags, item.statics, strict=True)
     ]

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
-from tfdiff.recorder import children, generator_hooks
+from tfdiff.recorder import children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
 from tfdiff.recorder.around import Around
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
+from tfdiff.recorder.isolation import Isolating
 from tfdiff.recorder.measure import Measurement
 from tfdiff.recorder.observer import observe
 from tfdiff.recorder.output import Output
@@ -38,10 +39,11 @@ if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
 
 
-def record(options: RecordOptions) -> int:
+def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = None) -> int:
     """Run the script in this process and write its trace; returns the exit code for the process.
 
-    With a reference the script first runs in a process of its own, silently, to learn its structure.
+    With a reference the script first runs in a process of its own, silently, to learn its structure; and once more
+    afterwards, where `plan_isolation` wants to see more than the free run shows.
     Raises TfdiffError for what cannot be recorded; the script's own failures are shown as python shows them.
     """
     if options.reference is None:
@@ -52,8 +54,13 @@ def record(options: RecordOptions) -> int:
             raise TfdiffError(message)
         seed = _seed()
         with tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
-            planned = _plan(options, reference, Path(folder) / "scout.h5", seed)
-        return _main_pass(options, planned, seed)
+            scout = Path(folder) / "scout.h5"
+            planned = _plan(options, reference, scout, seed)
+            around = Around.look(options)
+            code = _main_pass(options, planned, seed)
+            if code == 0 and planned is not None and plan_isolation is not None:
+                isolated_pass.isolate(options, plan_isolation, isolated_pass.Further(scout, seed, around))
+        return code
 
 
 def _measured(options: RecordOptions) -> int:
@@ -88,6 +95,7 @@ def child_main(text: str) -> int:
     scout: the script with nothing shared, to learn its structure.
     calibrate: the script with what a recorded run of it was given, its weights moved by one ulp.
     observe: the script with nothing recorded, for the values of its variables in the end.
+    isolate: the script with the reference's values over its own, see `isolated_pass`.
     """
     order = json.loads(text)
     writes = Writes() if "writes" in order else None
@@ -106,18 +114,32 @@ def _further(order: dict[str, Any]) -> int:
         return _main_pass(options, None, seed)
     if order["kind"] == "observe":
         return observe(options, seed, order["beats"])
+    if order["kind"] == "isolate":
+        return _isolated(options, order)
     with open_trace(order["trace"]) as trace:
         return _main_pass(options, plan_again(trace, move=True), seed, [])
 
 
+def _isolated(options: RecordOptions, order: dict[str, Any]) -> int:
+    with open_trace(order["reference"]) as reference, open_trace(order["free"]) as free:
+        with open_trace(order["scout"]) as scout:
+            planned = make_plan(reference, scout, options.share)
+        isolating = Isolating(reference, free, isolated_pass.from_order(order))
+        return _main_pass(options, planned, order["seed"], isolating=isolating)
+
+
 def _main_pass(
-    options: RecordOptions, planned: Planned | None, seed: int | None, beats: list[int] | None = None
+    options: RecordOptions,
+    planned: Planned | None,
+    seed: int | None,
+    beats: list[int] | None = None,
+    isolating: Isolating | None = None,
 ) -> int:
     """One run of the script. `beats` asks for what its last step is counted by (see `observer`), and for draws that a
     further run can repeat.
     """
     folder = Path.cwd() if options.module else Path(options.script).resolve().parent
-    session = _Session(options, folder, planned, None if beats is None else seed)
+    session = _Session(options, folder, planned, None if beats is None else seed, isolating)
     if seed is not None:  # the same for every pass of this script, for scripts that set no seed themselves
         seed_libraries(seed)
     complete, why, code = False, "the script was interrupted", 1
@@ -128,7 +150,7 @@ def _main_pass(
         complete, why, code = True, "steps recorded", 0
     finally:
         session.close(complete=complete, why=why, exit_code=code)
-    if not session.recording.output.steps:
+    if not session.recording.output.steps and isolating is None:
         error = session.no_steps()
         if code == 0:
             raise error
@@ -164,7 +186,14 @@ def recording(options: RecordOptions) -> Iterator[None]:
 class _Session:
     """Everything that is set up for one pass and taken down after it."""
 
-    def __init__(self, options: RecordOptions, folder: Path, planned: Planned | None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        options: RecordOptions,
+        folder: Path,
+        planned: Planned | None,
+        seed: int | None = None,
+        isolating: Isolating | None = None,
+    ) -> None:
         self._options = options
         self._planned = planned
         self._seed = seed
@@ -173,6 +202,7 @@ class _Session:
         self.recording = Recording(
             Frames(folder), output, Share(planned.plan if planned is not None else None), RowSources()
         )
+        self.recording.isolating = isolating
         self._parts = Parts(self.recording)
         if planned is not None:
             output.update(
@@ -225,6 +255,8 @@ class _Session:
                 unequal = recording.share.unequal()
                 if unequal is not None and all(n["what"] != "batches" for n in recording.output.header.not_shared):
                     recording.output.not_shared("batches", unequal)
+            if recording.isolating is not None:
+                recording.output.isolation(recording.isolating.described())
             recording.output.close(recording.variables, recording.rows, complete=complete, why=why, exit_code=exit_code)
 
     def no_steps(self) -> NoStepsError:

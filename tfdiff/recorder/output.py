@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tfdiff.model import RecordOptions
+    from tfdiff.model import Isolated, RecordOptions
     from tfdiff.recorder.collect import StepRecords
     from tfdiff.recorder.evals import EvalRecords
     from tfdiff.recorder.rowsource import RowSources
@@ -109,6 +109,10 @@ class Output:
         info = dataclasses.replace(found.info, index=self.evals)
         self._writer.evaluation(info, [self._kept(record) for record in found.records])
         self.evals += 1
+
+    def isolation(self, done: Isolated) -> None:
+        """What an isolated pass did; its steps are those of this trace until they come into that of the free run."""
+        self._writer.isolation(dataclasses.replace(done, steps=0), [])
 
     def _kept(self, record: Record) -> Record:
         if self._detail == "ops":

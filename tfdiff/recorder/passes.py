@@ -32,6 +32,7 @@ class Passes:
             if self.recording.builder.updated:
                 self.recording.builder.finish()
                 self.recording.check_stop()
+            self.recording.begin_isolated()
         self.recording.tapes.append(tape)
 
     def close_tape(self, tape: Any) -> None:
@@ -128,6 +129,7 @@ class Passes:
             if (
                 maker is None
                 or not maker.boundary
+                or maker.joint
                 or output._id not in forward.dependent
                 or not hasattr(gradient, "_id")
             ):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tfdiff.recorder.frames import Call, Frames
+    from tfdiff.recorder.graphs import Program
+    from tfdiff.recorder.isolation import Isolating
     from tfdiff.recorder.output import Output
     from tfdiff.recorder.rowsource import RowSources
     from tfdiff.recorder.share import Share
@@ -73,6 +75,12 @@ class Recording:
         """Number of the compiled function's execution that is running."""
         self.in_gradient = False
         """Whether a gradient call is running: what it asks for itself (recomputation) is part of it."""
+        self.passes = 0
+        """How many gradient calls the running function (or session run) makes."""
+        self.outermost: Program | None = None
+        """The program of the running function itself."""
+        self.isolating: Isolating | None = None
+        """What an isolated pass writes over; None in every other."""
         self.failed: str | None = None
         self._thread = threading.get_ident()
         self.elsewhere_seen: list[str] = []
@@ -121,10 +129,24 @@ class Recording:
         if not self.output.done:
             self.share.check(self.output.steps, step.records)
             self.output.beats = self.beats.count
+            if self.isolating is not None:
+                self.isolating.check(self.output.steps, step.records)
         self.output.step(step, self.variables, self.rows)
 
     def _emit_eval(self, records: Any) -> None:
         self.output.evaluation(records, self.variables)
+
+    def begin_isolated(self) -> None:
+        """A training step begins outside of sessions: in an isolated pass with the reference's variables."""
+        if self.isolating is not None and not self.output.done:
+            self.isolating.begin_eagerly(self.builder.begun, self)
+
+    def end_isolation(self, what: str, why: str) -> None:
+        """What comes now cannot be isolated: the pass ends here."""
+        if self.isolating is not None:
+            self.isolating.leave(what, why)
+            self.output.done = self.output.stops = True
+            self.check_stop()
 
     def check_stop(self) -> None:
         """End the script once its steps are recorded."""

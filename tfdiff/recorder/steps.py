@@ -176,7 +176,7 @@ class StepBuilder:
         """Tensors of this forward pass whose gradients are worth asking for: boundaries that depend on a weight."""
         found = []
         for event in self.known.ancestors(targets, self._previous + self.segment):
-            if not (event.boundary and event.taped) or event.type == READ_OP or event.type in RANDOM_OPS:
+            if not (event.boundary and event.taped) or event.joint or event.type in (READ_OP, *RANDOM_OPS):
                 continue
             for token, value in zip(event.outputs, event.values, strict=True):
                 # values of compiled functions are arrays: their gradients come from the function's backward graph

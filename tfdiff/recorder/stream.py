@@ -52,6 +52,8 @@ class OpEvent:
     after: dict[Token, Any] = field(default_factory=dict)
     """For an update: the handle of each variable it writes (a fused one writes slots too) and that variable's value
     right after, None where it was not read. Empty for every other op."""
+    joint: bool = False
+    """Whether the reference's tensor goes on in the place of an output, which only the op itself hands on."""
     fixed: bool = False
     """Whether it cuts at places that stand in a session's graph: the same ones in every run."""
     result: bool = False
@@ -145,6 +147,8 @@ class EvalEnd:
 
 Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent | EvalBegin | EvalEnd
 
+FORCED = "Forced"
+"""Type of the event that stands for a tensor of the reference's in the place of its input (see `joints.py`)."""
 LEAF = "Leaf"
 """Type of the event that stands for a tensor no recorded op made."""
 RANDOM_OPS = frozenset(

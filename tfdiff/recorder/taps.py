@@ -126,3 +126,18 @@ def replace_in_graph(tensor: Any, value: Callable[[np.ndarray[Any, Any]], np.nda
     replaced = tf.numpy_function(host, [tensor], tensor.dtype)
     replaced.set_shape(tensor.shape)
     return replaced
+
+
+def replace_beside(
+    tensor: Any, beside: Any, value: Callable[[np.ndarray[Any, Any], np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+) -> Any:
+    """A tensor like `tensor` that the host function `value(own, beside)` decides at each execution."""
+    import tensorflow as tf
+
+    def host(own: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        own = np.asarray(own)
+        return np.asarray(value(own, np.asarray(other)), dtype=own.dtype)
+
+    replaced = tf.numpy_function(host, [tensor, beside], tensor.dtype)
+    replaced.set_shape(tensor.shape)
+    return replaced

@@ -14,7 +14,7 @@ import numpy as np
 from tfdiff.recorder import dataset_hooks, gradient_hooks, loop_hooks, v1_optimizers
 from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
-from tfdiff.recorder.stream import ALIAS_OPS
+from tfdiff.recorder.stream import ALIAS_OPS, FORCED
 from tfdiff.recorder.tensors import handle_token
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def install(parts: Parts, patches: Patches) -> None:
     _hook_ops(parts, patches)
     _hook_functions(parts, patches)
     _hook_tapes(parts, patches)
+    if recording.isolating is not None:
+        _hook_tape_records(parts, patches)
     _hook_variables(recording, patches)
     _hook_arrays(parts, patches)
     _hook_switches(recording, patches)
@@ -78,8 +80,7 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
             return None
         name = op_name.decode() if isinstance(op_name, bytes) else op_name
         if not hasattr(graph, "captures"):  # a graph of TensorFlow 1, not one of a tf.function
-            parts.building.op(kind, inputs, attrs, outputs, name, graph)
-            return None
+            return parts.building.op(kind, inputs, attrs, outputs, name, graph)
         return parts.tracing.op(kind, inputs, attrs, outputs, name, graph)
 
     op_callbacks.add_op_callback(callback)
@@ -181,6 +182,26 @@ def _hook_tapes(parts: Parts, patches: Patches) -> None:
     patches.wrap(backprop.GradientTape, "gradient", make_gradient)
 
 
+def _hook_tape_records(parts: Parts, patches: Patches) -> None:
+    """What ops hand to a tape behind their callbacks: their own outputs, and what goes on as made of these."""
+    from tensorflow.python.eager import execute, record
+
+    def make_record(original: Callable[..., Any]) -> Callable[..., Any]:
+        def record_gradient(op_name: Any, inputs: Any, attrs: Any, outputs: Any) -> Any:
+            exchanged = parts.joints.recorded(outputs)
+            if not exchanged:
+                return original(op_name, inputs, attrs, outputs)
+            owns = {other._id: own for other, own, _ in exchanged}
+            original(op_name, inputs, attrs, [owns.get(output._id, output) for output in outputs])
+            for other, own, back in exchanged:
+                record.record_operation(FORCED, [other], [own], back)
+            return None
+
+        return record_gradient
+
+    patches.wrap(execute, "record_gradient", make_record)
+
+
 def _gradient(
     parts: Parts,
     original: Callable[..., Any],
@@ -210,6 +231,7 @@ def _gradient(
         with parts.recording.quiet():
             wanted = [tf.zeros_like(x) if g is None else g for x, g in zip(flat, wanted, strict=True)]
     parts.passes.gradient_end(flat, wanted, activations, extra, graph)
+    wanted = parts.handing.on(flat, wanted, graph) or wanted
     return tf.nest.pack_sequence_as(sources, wanted)
 
 

@@ -25,6 +25,7 @@ from tfdiff.recorder.tensors import depends_on_variable, is_handle, is_numeric, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tfdiff.recorder.joints import Joints
     from tfdiff.recorder.recording import Recording
 
 _LOOP_CONDITION = "WhileCondFuncGraph"
@@ -34,8 +35,9 @@ _LOOP_CONDITION = "WhileCondFuncGraph"
 class Tracing:
     """Notes traced ops in the programs of their graphs, and taps them."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, joints: Joints) -> None:
         self.recording = recording
+        self._joints = joints
         self._dataset_graphs: dict[int, bool] = {}
         self._hosted = Hosted(recording)
 
@@ -70,7 +72,8 @@ class Tracing:
             program.tensors[tensor._id] = tensor
         if dependent:
             program.dependent.update(item.outputs)
-        return replaced
+        forced = self._joints.traced(item, replaced or outputs, program, graph)
+        return replaced if forced is None else forced
 
     def _tap(
         self, op_type: str, code: Code, inputs: Sequence[Any], attrs: Any, outputs: list[Any], graph: Any

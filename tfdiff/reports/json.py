@@ -10,7 +10,7 @@ from tfdiff.reports.facts import shared_weights, unpaired
 from tfdiff.reports.words import would_pass
 
 if TYPE_CHECKING:
-    from tfdiff.model import Cause, Divergence, Header, Place, Result
+    from tfdiff.model import Cause, Divergence, Header, Isolated, Place, Result
 
 FORMAT = "tfdiff.diff"
 VERSION = 1
@@ -42,6 +42,7 @@ def document(result: Result) -> dict[str, Any]:
         "causes": [_cause(cause) for cause in result.causes],
         "own": [_divergence(divergence) for divergence in result.own],
         "divergences": [_divergence(divergence) for divergence in result.divergences],
+        "isolation": _isolation(result.isolation),
         "tolerance": {"source": result.tolerance_source, "observer": _observer(result)},
         "not_shared": [dict(entry) for entry in result.not_shared],
         "not_recorded": [dict(entry) for entry in result.not_recorded],
@@ -77,6 +78,17 @@ def _side(trace: str, header: Header) -> dict[str, Any]:
         "script": header.script,
         "versions": dict(header.versions),
         "numerics": dict(header.numerics),
+    }
+
+
+def _isolation(done: Isolated | None) -> dict[str, Any] | None:
+    if done is None:
+        return None
+    missed = sum(steps >= done.steps for _, steps in done.missed)
+    return {
+        "steps": done.steps - len(done.unset),
+        "joints": len(done.joints) - missed,
+        "left": [dict(entry) for entry in done.left],
     }
 
 

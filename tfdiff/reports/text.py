@@ -103,6 +103,8 @@ def _basis(result: Result) -> list[str]:
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
+    if result.isolation is not None or result.divergences:
+        lines.append(f"  isolated  {_isolated(result)}")
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
     return lines
@@ -117,6 +119,15 @@ def _numerics(result: Result) -> list[str]:
     same = ", ".join(f"{plain(name)} {plain(value)}" for name, value in a.items())
     told = f"b otherwise: {', '.join(other)}" if other else "b alike"
     return _wrapped(f"numerics  {same}; {told}", "  ", hang=10)
+
+
+def _isolated(result: Result) -> str:
+    """Whether what lies behind the first divergence was judged too."""
+    done = result.isolation
+    if done is None or done.steps <= len(done.unset):
+        return "no: what lies behind the first divergence was judged only where it does not hang on it"
+    left = f"; {count(len(done.left), 'thing')} stayed b's own" if done.left else ""
+    return f"{count(done.steps - len(done.unset), 'step')} of b, each layer judged on a's inputs and weights{left}"
 
 
 def _versions(header: Header) -> str:

@@ -79,9 +79,12 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if hint is Any or (origin is Literal and value in arguments):
         return value
     if origin is tuple and isinstance(value, list):
-        return tuple(_typed(arguments[0], item, where) for item in value)
+        hints = (arguments[0],) * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_typed(each, item, where) for each, item in zip(hints, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _typed(arguments[1], item, where) for key, item in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return build(hint, value)
     return _scalar(hint, value, where)
 
 

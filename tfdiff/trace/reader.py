@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.errors import TraceError
-from tfdiff.model import End, Header, Observed, RowSource, Site, Variable
+from tfdiff.model import End, Header, Isolated, Observed, RowSource, Site, Variable
 from tfdiff.trace.block import Block, Part, Source, read_counted
 from tfdiff.trace.codec import build, build_all
 from tfdiff.trace.guard import damage, damaged, open_file, shown
@@ -60,6 +60,8 @@ class Trace:
     """Complete steps."""
     variables: dict[int, Variable]
     sites: dict[int, Site]
+    isolation: Isolated | None
+    """What the isolated pass did, where one was made."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
@@ -69,10 +71,10 @@ class Trace:
             counts = read_counted(file, "commit", len(SCHEMA.commit), self._source.limit)
             if max(counts[:-1]) > MOST_BLOCKS:
                 raise ValueError("more blocks than a trace can hold")
-        self._counts = {**dict(zip(COUNTED, counts, strict=False)), "evals": 0}
+        self._counts = {**dict(zip(COUNTED, counts, strict=False)), "evals": 0, "isolated": 0}
         self.steps = self._counts["steps"]
         self.variables, self.sites = {}, {}
-        self.end = None
+        self.end, self.isolation = None, None
         self.observed = None
         self._rows: Part | None = None
         self._noise: Part | None = None
@@ -101,6 +103,11 @@ class Trace:
     def evals(self) -> int:
         """Complete evaluation and prediction passes."""
         return self._counts["evals"]
+
+    @property
+    def isolated_steps(self) -> int:
+        """Complete steps of the isolated pass, 0 where none was made."""
+        return self._counts["isolated"]
 
     @property
     def row_sources(self) -> list[tuple[RowSource, Hashes]]:
@@ -148,6 +155,12 @@ class Trace:
         if not 0 <= index < self.evals:
             raise IndexError(f"evaluation {index} of {self.evals}")
         return self._block("evals", index)
+
+    def isolated(self, index: int) -> Block:
+        """The block of a step of the isolated pass, 0 to `isolated_steps` - 1."""
+        if not 0 <= index < self.isolated_steps:
+            raise IndexError(f"isolated step {index} of {self.isolated_steps}")
+        return self._block("isolated", index)
 
     def initial(self) -> Block:
         """Values of the variables before step 0 as used; `info.index` is -1."""
@@ -206,11 +219,18 @@ class Trace:
         elif kind == "observer":
             self.observed = build(Observed, document.get("observed"))
         elif kind == "evals":
-            count = document.get("count")
-            if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
-                raise ValueError("an impossible number of evaluations")
-            self._counts["evals"] = count
+            self._count("evals", document.get("count"))
+        elif kind == "isolation":
+            self.isolation = build(Isolated, document.get("isolation"))
+            self._count("isolated", self.isolation.steps)
+            self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
         return None
+
+    def _count(self, tree: str, count: Any) -> None:
+        """Notes how many blocks a tree has that /commit does not count."""
+        if type(count) is not int or not 0 <= count <= MOST_BLOCKS:
+            raise ValueError(f"an impossible number of blocks of {tree}")
+        self._counts[tree] = count
 
     def _block(self, tree: str, number: int) -> Block:
         key = (tree, number)

@@ -81,6 +81,7 @@ SCHEMA = Schema(
         ("own", "the same values before sharing replaced them"),
         ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, noise, observer, end"),
         ("evals", "one block per evaluation or prediction pass; missing in older files, counted in a document"),
+        ("isolated", "one block per step of the isolated pass; missing in older files, counted in a document"),
     ),
     # A block is a group of these; a document has only head, json and data.
     parts=(
@@ -127,9 +128,10 @@ SCHEMA = Schema(
         Column("nans", "<u8", "number of NaN"),
         Column("infs", "<u8", "number of infinite elements"),
     ),
-    # json = {"kind": KIND, ...}; of header, evals and end the last one holds, variables and sites are merged by index
-    # and id. A kind that a reader does not know is left alone: so /evals came without a new version, and a tfdiff that
-    # knows nothing of it opens such a file as one without evaluations.
+    # json = {"kind": KIND, ...}; of header, evals, isolation and end the last one holds, variables and sites are merged
+    # by index and id. A kind that a reader does not know is left alone: so /evals and /isolated came without a new
+    # version, and a tfdiff that knows nothing of them opens such a file as one without. (Hence the sites of /isolated
+    # stand in its own document: they have a role that such a tfdiff would refuse.)
     documents=(
         ("header", 'one `Header` in "header"'),
         ("variables", 'a list of `Variable` in "variables"'),
@@ -156,6 +158,13 @@ SCHEMA = Schema(
             'one `Observed` in "observed": whether a run that was not recorded ended alike',
         ),
         ("end", 'one `End` in "end"; missing when the writer was killed'),
+        (
+            "isolation",
+            (
+                'one `Isolated` in "isolation", with the number of complete blocks in /isolated; '
+                'a list of the `Site` that only these have in "sites"'
+            ),
+        ),
     ),
     # Name of a dtype and how its elements are stored; the last ones widened to float32, which holds all their values.
     dtypes=(

@@ -15,7 +15,7 @@ from tfdiff.trace.stats import STATS_DTYPE
 from tfdiff.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from tfdiff.model import Observation
@@ -53,7 +53,7 @@ def _kept(block: Block, seen: Observation, largest: int, also: Wanted | None) ->
 def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> None:
     writer.header(source.header)
     writer.variables(list(source.variables.values()))
-    sites = list(source.sites.values())
+    sites = [site for site in source.sites.values() if site.role != "forced"]
     for tree, block in (("initial", source.initial()), ("own", source.own_initial())):
         if block.observations:
             writer.packed(tree, repack(block, wanted), sites)
@@ -65,6 +65,20 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         if block.evaluation is not None and block.evaluation.after <= steps:
             writer.packed("evals", repack(block, wanted), sites, block.evaluation)
     writer.rows(source.row_sources, source.batch_rows)
+    _copy_further_runs(source, writer, steps, wanted)
+    if source.end is not None:
+        said = "step" if steps == 1 else "steps"
+        writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))
+
+
+def _copy_further_runs(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> None:
+    """What the passes behind the main one have added."""
+    if source.isolation is not None:
+        isolated = min(steps, source.isolated_steps)
+        for step in range(isolated):
+            block = source.isolated(step)
+            writer.isolated(block.info, repack(block, wanted))
+        writer.isolation(replace(source.isolation, steps=isolated), source.sites.values())
     if source.not_calibrated is not None:
         measured = (source.noise(step) for step in range(steps))
         known = [errors for errors in measured if errors is not None]
@@ -72,13 +86,10 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         writer.noise(known, updates, source.not_calibrated)
     if source.observed is not None:
         writer.observed(source.observed)
-    if source.end is not None:
-        said = "step" if steps == 1 else "steps"
-        writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))
 
 
-def repack(block: Block, wanted: Wanted) -> Packed:
-    """The block with the arrays that are wanted (of those it has)."""
+def repack(block: Block, wanted: Wanted, ids: Mapping[int, int] | None = None) -> Packed:
+    """The block with the arrays that are wanted (of those it has); `ids`: new numbers of its sites."""
     block.sketches()  # checks the next line
     written = block.written_sketches()
     stats = np.zeros(len(block.observations), STATS_DTYPE)
@@ -91,5 +102,6 @@ def repack(block: Block, wanted: Wanted) -> Packed:
         if sketch is None and data is None:
             sketch = exact(block.array(row))
         of = -1 if seen.of is None else seen.of
-        tensors.append(Tensor(seen.site.id, seen.dtype, seen.shape, seen.inputs, of, data, sketch))
+        site = seen.site.id if ids is None else ids[seen.site.id]
+        tensors.append(Tensor(site, seen.dtype, seen.shape, seen.inputs, of, data, sketch))
     return assemble(tensors, stats)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import End, EvalInfo, Header, Observed, RowSource, Site, StepInfo, Variable
+    from tfdiff.model import End, EvalInfo, Header, Isolated, Observed, RowSource, Site, StepInfo, Variable
     from tfdiff.trace.records import Record
 
     Hashes = npt.NDArray[np.uint64]
@@ -107,6 +107,16 @@ class TraceWriter:
         document = {"kind": tree} if info is None else {"kind": tree, "info": info}
         self._blocks(sites, [(tree, document, packed)])
 
+    def isolated(self, info: StepInfo, packed: Packed) -> None:
+        """One step of the isolated pass, in order; it counts once `isolation` was called."""
+        self._write(lambda: self._add("isolated", {"kind": "isolated", "info": info}, packed))
+
+    def isolation(self, done: Isolated, sites: Iterable[Site]) -> None:
+        """The isolated pass is complete: what it did, and the sites of its steps; the last call wins."""
+        new = self._unknown(sites)
+        self._document({"kind": "isolation", "isolation": done, "sites": list(new.values())})
+        self._sites.update(new)
+
     def rows(self, sources: Sequence[tuple[RowSource, Hashes]], batches: Sequence[Hashes] = ()) -> None:
         """uint64 hashes of the rows of each whole array the run was fed with, and of each step's own batch (before
         sharing); the last call wins.
@@ -181,22 +191,27 @@ class TraceWriter:
 
     def _blocks(self, sites: Iterable[Site], blocks: Sequence[tuple[str, dict[str, Any], Packed]]) -> None:
         """Adds blocks, and before them a document with the sites that no earlier block had."""
-        new: dict[int, Site] = {}
-        for site in sites:
-            known = self._sites.get(site.id) or new.setdefault(site.id, site)
-            if known is not site and to_json({"site": known}) != to_json({"site": site}):
-                raise ValueError(f"site {site.id} was {known}, now it is {site}")
+        new = self._unknown(sites)
 
         def add() -> None:
             if new:
                 self._add("documents", {"kind": "sites", "sites": list(new.values())}, bare(None))
             for block in blocks:
                 self._add(*block)
-            if any(tree not in COUNTED for tree, *_ in blocks):
+            if any(tree == "evals" for tree, *_ in blocks):
                 self._add("documents", {"kind": "evals", "count": self._counts["evals"]}, bare(None))
 
         self._write(add)
         self._sites.update(new)
+
+    def _unknown(self, sites: Iterable[Site]) -> dict[int, Site]:
+        """Those of the sites that were not written yet."""
+        new: dict[int, Site] = {}
+        for site in sites:
+            known = self._sites.get(site.id) or new.setdefault(site.id, site)
+            if known is not site and to_json({"site": known}) != to_json({"site": site}):
+                raise ValueError(f"site {site.id} was {known}, now it is {site}")
+        return new
 
     def _write(self, work: Callable[[], None]) -> None:
         """Does the work and commits it, or neither: what was interrupted is written anew by the next call."""

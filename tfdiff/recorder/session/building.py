@@ -1,6 +1,7 @@
 """What is noted of a TensorFlow 1 graph while the script builds it: ops with their code, gradient and optimizer calls.
 
-Nothing is added to the graph: a session is asked for more tensors than the script wants, and fed what is shared.
+Nothing is added to the graph: a session is asked for more tensors than the script wants, and fed what is shared. (An
+isolated pass is the exception, see `joints.py`.)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tfdiff.recorder.recording import Recording
+    from tfdiff.recorder.session.joints import SessionJoints
 
 
 @dataclass(slots=True)
@@ -78,8 +80,9 @@ class Notes:
 class Building:
     """Notes the graphs of one recording."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, joints: SessionJoints) -> None:
         self.recording = recording
+        self._joints = joints
         self._notes: dict[int, Notes] = {}
         self._open: list[GradientCall] = []
 
@@ -93,10 +96,10 @@ class Building:
     @safe
     def op(
         self, op_type: str, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any], name: str, graph: Any
-    ) -> None:
-        """An op was added to a graph of TensorFlow 1."""
+    ) -> list[Any] | None:
+        """An op was added to a graph of TensorFlow 1; a returned list replaces its outputs."""
         if op_type in SKIPPED_OPS:
-            return
+            return None
         name = outputs[0].op.name if outputs else name
         call = self.recording.frames.here()
         item = GraphOp(
@@ -114,8 +117,9 @@ class Building:
         if op_type in CONTROL_OPS:
             operation = graph.get_operation_by_name(name)
             notes.items[name] = GraphCall(None, item.inputs, item.outputs, operation)
-        else:
-            notes.items[name] = item
+            return None
+        notes.items[name] = item
+        return self._joints.built(item, outputs, notes.items)
 
     def item(self, op: Any) -> GraphOp | GraphCall:
         """What was noted of the op; one that was built unseen (imported, or before recording) is asked itself."""
@@ -160,7 +164,7 @@ class Building:
         makers = self.recording.programs.of(op.graph).makers
         for output, gradient in zip(op.outputs, gradients, strict=False):
             maker = makers.get(output._id)
-            if maker is not None and maker.boundary and hasattr(gradient, "_id"):
+            if maker is not None and maker.boundary and not maker.joint and hasattr(gradient, "_id"):
                 self._open[-1].activations.append((output._id, gradient))
 
     @safe
@@ -181,6 +185,12 @@ class Building:
         dependent = _dependent(call, notes.order)
         call.activations = [(token, gradient) for token, gradient in call.activations if token in dependent]
         notes.gradients.append(call)
+
+    def hand_on(self, call: GradientCall, sources: Sequence[Any], gradients: Sequence[Any]) -> list[Any]:
+        """What the call gives back: in an isolated pass tensors that are the reference's gradients."""
+        entries = [self.recording.variables.by_handle(self._handle(source)) for source in sources]
+        indices = [None if entry is None else entry.index for entry in entries]
+        return self._joints.hand_on(call, indices, gradients) or list(gradients)
 
     def _handle(self, source: Any) -> Token:
         """The handle of the variable that the source is, or was read from."""

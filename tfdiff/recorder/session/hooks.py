@@ -115,7 +115,7 @@ def _hook_gradients(parts: Parts, patches: Patches) -> None:
                 parts.building.gradient_failed(call)
                 raise
             parts.building.gradient_end(call, _list(xs), gradients, graph)
-            return gradients
+            return gradients if recording.isolating is None else parts.building.hand_on(call, _list(xs), gradients)
 
         return _GradientsHelper
 

@@ -170,7 +170,10 @@ class Replay:
                 inputs += self._entering(op)
             if op.type == "ResourceGather":
                 inputs[0] = self._read(variable_of(op.inputs[0]), item.code, sink)
-            self._emit(op.type, item, inputs, op, sink)
+            if item.taken is not None and not _taken(item):
+                self._names[op.outputs[0]._id] = inputs[0]
+                return
+            self._emit(item.type, item, inputs, op, sink)
 
     def _entering(self, leaving: Any) -> list[Token]:
         """All that enters the loop: what leaves it comes from there, by steps that a session does not show."""
@@ -274,6 +277,14 @@ class Replay:
 
     def _setting(self, value: Any) -> Any:
         return self._ran.values.get(value._id) if hasattr(value, "_id") else value
+
+
+def _taken(item: GraphOp) -> bool:
+    """Whether the reference's tensor went on in the place of its input in this run (the last that was made)."""
+    went = bool(item.taken and item.taken[-1])
+    if item.taken is not None:
+        item.taken.clear()
+    return went
 
 
 def modern(op_type: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import Building
+    from tfdiff.recorder.session.joints import SessionJoints
     from tfdiff.recorder.session.variables import RawRun
     from tfdiff.recorder.stream import Token
     from tfdiff.recorder.variables import Entry
@@ -47,9 +48,10 @@ class Prepared:
 class Sessions:
     """The runs of the sessions of one recording."""
 
-    def __init__(self, recording: Recording, building: Building) -> None:
+    def __init__(self, recording: Recording, building: Building, joints: SessionJoints) -> None:
         self.recording = recording
         self._building = building
+        self._joints = joints
         self._planner = Planner(recording, building)
         self._feeding = Feeding(recording, building)
         self._elsewhere: set[Any] = set()
@@ -65,6 +67,7 @@ class Sessions:
             self._say_refused()
             return results
         self.recording.training_call = bool(prepared.plan.gradients)
+        self._joints.begin(prepared.plan)
         given = {key.deref()._id: value for key, value in prepared.feeds.items()}
         asked = [t for t in fetches if t._id not in given]  # what is fed cannot be fetched as well
         try:
@@ -132,6 +135,13 @@ class Sessions:
         self.recording.call += 1
         self.recording.share.begin_call()
         self._start(variables)
+        if self.recording.isolating is not None and not self.recording.output.done:
+            wanted = self.recording.isolating.begin(self.recording.builder.begun)
+            found = [(entry, v) for entry, v in variables.entries() if entry.index in wanted]
+            values = variables.values(entry.token for entry, _ in found)
+            for entry, variable in found:
+                if entry.token in values and values[entry.token].shape == wanted[entry.index].shape:
+                    variables.write(variable, wanted[entry.index].over(values[entry.token]))
 
     def _begin_pass(self, variables: SessionVariables) -> None:
         if self.recording.builder.updated:
