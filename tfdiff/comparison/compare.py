@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.isolated import judge_isolated
-from tfdiff.comparison.merge import as_of_run, merged
+from tfdiff.comparison.merge import as_of_run, mended_once, merged
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
 from tfdiff.comparison.precision import precision_notes
@@ -83,7 +83,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         first=divergences[0] if divergences else None,
         divergences=divergences,
         own=tuple(finding.divergence for finding in own),
-        causes=tuple(causes),
+        causes=tuple(mended_once(causes)),
         rows=(*build_rows(runs, shown), *evals.rows),
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
