@@ -207,6 +207,9 @@ class Header:
     not_recorded: tuple[dict[str, str], ...] = ()
     switched_off: tuple[dict[str, str], ...] = ()
     """XLA, steps_per_execution: what recording had to change, and why."""
+    numerics: dict[str, str] = field(default_factory=dict)
+    """What rounding depends on besides the program: device, oneDNN, XLA, deterministic ops, TF32 (on GPUs), dtype
+    policy; empty in older traces."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,24 @@ class End:
     why: str
     """`steps recorded`, `script ended`, or the reason of an early end."""
     exit_code: int | None = 0
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Whether a run that was not recorded ended as the recorded one did."""
+
+    ok: bool | None
+    """None where that could not be seen."""
+    error: float = 0.0
+    """Relative error of all weights and moving statistics together; of `where` alone where that is too far off."""
+    noise: float = 0.0
+    """What noise does to `where`."""
+    where: str = ""
+    """What differs most in relation to its noise: a variable's name."""
+    loss: float | None = None
+    """Relative error of the last loss, None where it cannot be seen (inside compiled functions and sessions)."""
+    why: str = ""
+    """Why it could not be seen."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +253,8 @@ class RowSource:
     transformed: int | None = None
     """Not None: no whole array, but `rows` rows that a generator made, in the order of drawing. There are twice as many
     hashes: the rows as made, then the rows of the whole array they were made from. The number is that of rows that were
-    changed."""
+    changed. With 0 rows: a map of a data set that draws random numbers, by the ops in `parts`; its rows are not
+    seen."""
 
 
 JointKey = tuple[str, int, str | None, str | None, str | None, int]
@@ -378,11 +400,14 @@ class Result:
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()
     judged: int | None = None
-    """Compared steps that were judged: the first so many, fewer where noise had grown too far; None: not counted."""
+    """Compared steps that were judged: the first so many, fewer where noise had grown too far, other batches were fed
+    or both had NaN; None: not counted."""
     tolerance_source: str = "analytic"
     """calibrated: noise was measured in a; else from the rounding of the arithmetic alone."""
     not_calibrated: str = ""
     """Why noise is not known of all compared steps of a; "" where it is."""
+    observer: Observed | None = None
+    """Whether recording a changed what it computes; None where that was not looked at."""
     horizon: int | None = None
     """First step at which even a differs from itself, None where there is none or that was not measured."""
     evaluations: dict[str, int] = field(default_factory=dict)

@@ -62,7 +62,7 @@ class Campaign:
         began = time.monotonic()
         traces = [self._folder / f"{pair}-{seed}-{side}.h5" for side in "ab"]
         try:
-            self._record(FOLDER / pair / "a.py", seed, traces[0])
+            self._record(FOLDER / pair / "a.py", seed, traces[0], "--calibrate")
             self._record(FOLDER / pair / "b.py", seed, traces[1], "--reference", traces[0])
             result = tfdiff.diff(*traces)
         except (RuntimeError, TfdiffError) as error:

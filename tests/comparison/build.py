@@ -81,6 +81,8 @@ class Plan:
     scale: float = 1.0
     """Of the program's own features; the shared ones have scale 1."""
     init: str = "uniform"
+    moved: float = 0.0
+    """By how much of its size every weight is moved up or down before the first step."""
     steps: int = 3
     rename: bool = field(default=False)
     """Variables are created in another order."""
@@ -129,6 +131,11 @@ class Network:
         self.plan, self.script, self.seed, self.shared_rows = plan, script, seed, shared_rows
         self.own_values = initial_values(plan.init, seed)
         self.values = dict(self.own_values) if shared_rows is None else initial_values("uniform", 1)
+        for name, value in self.values.items() if plan.moved else ():
+            signs = np.random.default_rng(len(name)).choice((-1.0, 1.0), value.shape)
+            size = np.maximum(np.abs(value), np.sqrt(np.mean(np.square(value))))
+            if name not in ("mean", "var"):
+                self.values[name] = (value + plan.moved * signs * size).astype(np.float32)
         self.recorder = Recorder(script, plan.style)
         names = tuple(reversed(NAMES)) if plan.rename else NAMES
         self.index = {name: number for number, name in enumerate(names)}

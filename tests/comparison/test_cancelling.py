@@ -16,6 +16,7 @@ def program(script: str, gradient: np.ndarray, terms: np.ndarray = TERMS) -> Pro
     made = p.put("operation", "backward", "Mul", terms)
     total = p.put("operation", "backward", "Sum", gradient.astype(terms.dtype), (made,))
     p.put("weight gradient", "backward", "Cast", gradient, (total,), variable=p.index["out/b"])
+    p.assign("out/b", 0.1 * gradient)
     p.end_step()
     return p
 

@@ -126,6 +126,18 @@ class TestForward:
         )
         assert any("only one of the two programs uses it" in note for note in result.notes)
 
+    def test_a_bias_that_is_never_added_shows_in_the_global_norm(self, diff: Diff) -> None:
+        """All updates differ by its gradient's part of the norm before the bias itself does: told where it is added."""
+        first = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, bias=False).first
+        assert first is not None
+        assert (first.step, first.phase, first.a and first.a.op, first.b and first.b.op) == (
+            0,
+            "forward",
+            "AddV2",
+            "MatMul",
+        )
+        assert "first/b1" in first.summary
+
     def test_summary_shows_the_constants(self, diff: Diff) -> None:
         """The structural difference in one line."""
         assert diff(rate=0.5).divergences[0].summary == "a: Mul(., 1.4286); b: Mul(., 2)"
@@ -156,6 +168,11 @@ class TestLoss:
         assert (first.step, first.phase, first.a.op, first.b.op) == (0, "loss", "Mul", "Mul")
         assert (first.a.source, first.b.source) == (f"a.py:{LINES['first']}", f"b.py:{LINES['first']}")
         assert first.error == pytest.approx(0.5, rel=1e-4)
+
+    def test_what_a_penalty_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
+        """The gradient of one weight differs, and all are clipped by the norm: one fault, in the loss."""
+        result = diff(reference=Plan(penalty=0.5, clip_norm=1e-3), clip_norm=1e-3)
+        assert [divergence.phase for divergence in result.divergences] == ["loss"]
 
     def test_penalty_is_told_behind_another_fault(self, diff: Diff) -> None:
         """A missing term of the loss is independent of a wrong dropout rate."""

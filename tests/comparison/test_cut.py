@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tfdiff.comparison import own_data
+from tfdiff.comparison import own_batches
 from tfdiff.comparison.compare import compare
 from tfdiff.comparison.runs import pair_runs
 from tfdiff.recorder.rowsource import batch_signatures
@@ -62,7 +62,7 @@ def test_order_survives_the_cut(tmp_path, monkeypatch, steps):
     whole = own_of([tmp_path / "a.h5", tmp_path / "b.h5"])
     assert own_of(paths)[0] == whole[0] == ["b shuffles the rows, a takes them in the order of the array"]
     with open_trace(paths[0]) as a, open_trace(paths[1]) as b:
-        fed = own_data._fed(pair_runs(a, b))
+        fed = own_batches.fed_batches(pair_runs(a, b))
         assert [len(one.rows) for one in fed] == [STEPS, STEPS]
         assert [one.parts for one in fed] == [[], []]
 
@@ -73,9 +73,9 @@ def test_kept_rows_are_those_of_the_arrays(tmp_path, monkeypatch):
     pair(tmp_path, 1, shuffle=True)
     with open_trace(tmp_path / "a.h5") as a, open_trace(tmp_path / "b.h5") as b:
         runs = pair_runs(a, b)
-        kept = own_data._fed(runs)
+        kept = own_batches.fed_batches(runs)
         monkeypatch.setattr(type(a), "batch_rows", [])
-        computed = own_data._fed(runs)
+        computed = own_batches.fed_batches(runs)
     for first, second in zip(kept, computed, strict=True):
         assert len(first.rows) == STEPS
         assert all(np.array_equal(x, y) for x, y in zip(first.rows, second.rows, strict=True))

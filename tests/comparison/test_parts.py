@@ -10,8 +10,8 @@ import pytest
 from tfdiff.comparison.compare import compare
 from tfdiff.comparison.detail import detail
 from tfdiff.comparison.metrics import best_permutation
-from tfdiff.comparison.own_data import fit_scale
 from tfdiff.comparison.own_init import compare_samples, kolmogorov_smirnov
+from tfdiff.comparison.own_scale import fit_scale
 from tfdiff.comparison.places import place_of_variable
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.errors import IncomparableError

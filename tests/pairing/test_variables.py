@@ -28,6 +28,7 @@ from tfdiff.trace.writer import TraceWriter
 from .programs import Program, keras_norm, mlp, norm_variables, raw_norm
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -262,6 +263,31 @@ def test_batch_norm_variables(order: str, initial: bool) -> None:  # noqa: FBT00
         assert other.gamma is not None
         expected |= {one.gamma: other.gamma, one.beta: other.beta, one.mean: other.mean, one.variance: other.variance}
     assert found(a, b) == expected
+
+
+def branches(order: Sequence[tuple[int, ...]]) -> tuple[Program, dict[tuple[int, ...], list[int]]]:
+    """Branches side by side, told by the widths of their layers, each with a bias and a norm; and their variables."""
+    program, made, ends = Program(), {}, []
+    x = program.batch()
+    for widths in order:
+        first, out, before = len(program.variables), x, 8
+        for width in widths:
+            kernel, bias = program.new((before, width)), program.new((width,))
+            out = program.dense(out, kernel, bias, relu=False)
+            out = program.op("Relu", keras_norm(program, out, norm_variables(program, width)))
+            before = width
+        ends.append(out)
+        made[widths] = list(range(first, len(program.variables)))
+    program.dense(program.op("ConcatV2", *ends), program.new((64, 3)), relu=False)
+    return program, made
+
+
+def test_branches_in_another_order() -> None:
+    """Layers of one shape side by side pair by the matrices behind them, in whatever order the branches are written."""
+    (a, ours), (b, theirs) = branches([(4, 5), (4, 6), (4,)]), branches([(4,), (4, 6), (4, 5)])
+    pairs = found(a, b)
+    for widths, variables in ours.items():
+        assert [pairs[index] for index in variables] == theirs[widths]
 
 
 @pytest.mark.parametrize("keys_first", [False, True])

@@ -5,6 +5,7 @@ and what the first run wrote stays as it was.
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -83,17 +84,35 @@ def calibrate(tmp_path, tfdiff):
     return run
 
 
-@pytest.mark.parametrize("script", [EAGER, FIT, FUNCTION, SESSION], ids=["eager", "fit", "function", "session"])
-def test_unseeded_script(tmp_path, calibrate, script):
+SCRIPTS = {"eager": EAGER, "fit": FIT, "function": FUNCTION, "session": SESSION}
+
+
+@pytest.fixture(scope="module")
+def unseeded(zygote, tmp_path_factory):
+    """Traces of the scripts by name, each recorded once, and what tfdiff had to say."""
+    known = {}
+
+    def recorded(name):
+        if name not in known:
+            folder = tmp_path_factory.mktemp(name)
+            (folder / "a.py").write_text(SCRIPTS[name])
+            known[name] = (folder / "a.h5", zygote.run("record", "--calibrate", "a.py", cwd=folder))
+        return known[name]
+
+    return recorded
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_unseeded_script(unseeded, name):
     """Without a seed in the script the second run still gets the first one's batches and draws: weights, outputs and
     gradients move by rounding, and by no more.
     """
-    ran = calibrate(script)
+    path, ran = unseeded(name)
     assert ran.code == 0
-    assert ran.talk[-1] == (
+    assert ran.talk[-2] == (
         "tfdiff: a second run with weights moved by one ulp, to measure noise; its output is not shown"
     )
-    with open_trace(tmp_path / "a.h5") as trace:
+    with open_trace(path) as trace:
         assert trace.steps >= 4
         assert trace.not_calibrated == ""
         assert trace.calibrated == trace.steps
@@ -112,12 +131,28 @@ def test_unseeded_script(tmp_path, calibrate, script):
         assert 1e-9 < max(updates) < 0.1
 
 
-def test_weights_move_by_an_ulp(tmp_path, calibrate):
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_observed_without_recorder(unseeded, name):
+    """A third run without a recorder, unseeded as the script is, ends in the recorded run's weights; the loss of eager
+    code is seen as well.
+    """
+    path, ran = unseeded(name)
+    assert ran.talk[-1] == (
+        "tfdiff: a third run without recording, to see that recording changes nothing; its output is not shown"
+    )
+    with open_trace(path) as trace:
+        assert trace.observed.why == ""
+        assert trace.observed.ok
+        assert trace.observed.error < 1e-6
+        assert (trace.observed.loss is None) == (name != "eager")
+
+
+def test_weights_move_by_an_ulp(unseeded):
     """Each element of a weight moves by about one unit in the last place, of its own or of the tensor's size; a bias of
     zeros by one of the kernel's; moving statistics do not move.
     """
-    assert calibrate(FIT, "--steps", 2).code == 0
-    with open_trace(tmp_path / "a.h5") as trace:
+    path, _ = unseeded("fit")
+    with open_trace(path) as trace:
         moved = plan_again(trace, move=True).plan.weights
         still = plan_again(trace, move=False).plan.weights
         eps = np.finfo(np.float32).eps
@@ -260,3 +295,30 @@ def test_options(tmp_path, calibrate, tfdiff):
         ran = tfdiff("record", "-o", "b.h5", "--force", "--calibrate", *options, "a.py")
         assert ran.code == 2
         assert "--calibrate" in ran.err
+
+
+FEELS = """
+functions = step.get_concrete_function(tf.zeros((8, 6))).graph.get_operations()
+rate = 0.05 if any("Enqueue" in op.type for op in functions) else 0.5
+"""
+
+
+def test_recording_that_changes_the_run(tmp_path, calibrate, tfdiff):
+    """A script that computes something else because it is recorded (it looks for the taps in its function) is told as
+    a fault of tfdiff, with its size, while recording, in the trace and in a comparison.
+    """
+    script = FUNCTION.replace("0.05 * tape", "rate * tape").replace("\n\n@tf", "\nrate = tf.Variable(0.0)\n\n@tf")
+    script = script.replace("\n\nfor x", FEELS.replace("rate = ", "rate.assign(").rstrip() + ")\n\nfor x")
+    ran = calibrate(script)
+    assert ran.code == 0
+    assert ran.talk[-1].startswith("tfdiff: without recording Variable ends otherwise (relative error 0.")
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert trace.calibrated == trace.steps
+        assert trace.observed.ok is False
+        assert trace.observed.error > 0.01
+    assert tfdiff("record", "-o", "b.h5", "--quiet", "--reference", "a.h5", "a.py").code == 0
+    compared = tfdiff("diff", "a.h5", "b.h5", "--json", "-")
+    observer = json.loads(compared.out)["tolerance"]["observer"]
+    assert observer["ok"] is False
+    assert observer["error"] > 0.01
+    assert "Recording changes a: without it Variable ends otherwise" in tfdiff("diff", "a.h5", "b.h5").out

@@ -98,6 +98,15 @@ def test_fault(record, form):
     assert form.cause in {cause.code for cause in result.causes}
 
 
+def test_a_total_with_penalties_belongs_to_what_compile_made(record):
+    """The op that adds the penalties to the loss: its source is the line of `compile`, called by that of `fit`."""
+    with open_trace(record("penalties", "keras", "fit")) as trace:
+        step = trace.step(0)
+        (loss,) = (seen for seen in step.observations if seen.site.role == "loss")
+        total = step.observations[loss.inputs[0]].site
+    assert (total.source, total.called) == (LINES["total"], LINES["total is called"])
+
+
 def test_weights_of_rows(record):
     """Weights of rows are part of the batch, also where other rows are drawn first."""
     a = record("weights", "tf_keras", "rows", steps=4)

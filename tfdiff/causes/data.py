@@ -78,6 +78,20 @@ def augmentation(scene: Scene) -> Proposal | None:
     )
 
 
+def shift(scene: Scene) -> Proposal | None:
+    """One run's steps have the rows of the other's a step or more later: read from the rows' hashes."""
+    found = _numbers(scene, "data-shift")
+    if found is None or not found.get("steps") or not found.get("found"):
+        return None
+    by, where = int(found["steps"]), at(scene.finding.divergence.b)
+    first = "first step" if abs(by) == 1 else f"first {abs(by)} steps"
+    if by > 0:
+        fix = f"leave out the {first} before the loop (a call to warm up or to build the model trains as well){where}"
+    else:
+        fix = f"begin with the batches of A's {first}: a loop that starts at 1, or a batch taken to look at{where}"
+    return Proposal(1.0, 0.0, plain(scene.finding.divergence.summary), fix, {"steps": by}, fitted=0)
+
+
 def dropped_batch(scene: Scene) -> Proposal | None:
     """One run leaves out the rows at the end that fill no batch."""
     found = _numbers(scene, "data-dropped-batch")
@@ -120,12 +134,15 @@ def scale(scene: Scene) -> Proposal | None:
     found = _numbers(scene, "data-scale")
     if found is None or not found.get("scale"):
         return None
-    factor, offset = float(found["scale"]), float(found.get("offset", 0.0))
+    where = at(scene.finding.divergence.b)
+    if found.get("columns"):
+        return _scaled_columns(scene, found)
     proof = _mapped_back(scene)
+    if proof is None and found.get("pooled"):
+        proof = float(found["before"]), float(found["after"]), float(found["scale"]), float(found["offset"])
     if proof is None:
         return None
     before, after, factor, offset = proof
-    where = at(scene.finding.divergence.b)
     rounded, zero = nice(factor), abs(offset) < 1e-6 * max(abs(factor), 1.0)
     said = f"{rounded} * A's" if zero else f"{rounded} * A's {'+' if offset > 0 else '-'} {number(abs(offset))}"
     return Proposal(
@@ -135,6 +152,19 @@ def scale(scene: Scene) -> Proposal | None:
         f"{undo_scale(factor, offset, zero=zero)}{where}",
         {"a": 1.0, "b": float(f"{factor:.6g}"), "offset": 0.0 if zero else float(f"{offset:.6g}")},
         fitted=1 if zero else 2,
+        noise=1e-3,
+    )
+
+
+def _scaled_columns(scene: Scene, found: dict[str, Any]) -> Proposal:
+    """Each column of b's table is scaled by its own numbers: their fit is the proof."""
+    return Proposal(
+        float(found["before"]),
+        float(found["after"]),
+        f"B's input values are scaled column by column: {plain(scene.finding.divergence.summary)}",
+        f"scale the columns as A does (x - mean) / deviation, or not at all{at(scene.finding.divergence.b)}",
+        {"columns": int(found["columns"])},
+        fitted=2,
         noise=1e-3,
     )
 
@@ -178,6 +208,10 @@ def _mapped_back(scene: Scene) -> tuple[float, float, float, float] | None:
 
 def _affine(x: Floats, y: Floats) -> tuple[float, float, float, float] | None:
     """B's values `y` as factor * x + offset, in their order where that fits, else sorted."""
+    both = np.isfinite(x) & np.isfinite(y)
+    x, y = (x, y) if both.all() else (x[both], y[both])
+    if not x.size:
+        return None
     for p, q in ((x, y), (np.sort(x), np.sort(y))):
         factor, offset = (float(value) for value in np.polyfit(p, q, 1))
         if factor <= 0.0:

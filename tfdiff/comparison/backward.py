@@ -76,7 +76,7 @@ def gradients(runs: Runs, view: StepView) -> list[Gradient]:
             limits = _rounding(view.a, first), _rounding(view.b, second)
             noise = all(size <= limit for size, limit in zip(sizes, limits, strict=True))
             if error * max(sizes) <= max(limits):  # terms that nearly cancel leave little but what they are rounded by
-                error = min(error, tolerance)
+                tolerance = max(error, tolerance)
         found.append(Gradient(pair, first, second, error, tolerance, noise))
     return found
 

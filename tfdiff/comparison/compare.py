@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Literal
 from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.isolated import judge_isolated
-from tfdiff.comparison.merge import as_of_run, merged
+from tfdiff.comparison.merge import as_of_run, mended_once, merged
 from tfdiff.comparison.own_data import data_findings
 from tfdiff.comparison.own_init import init_findings
+from tfdiff.comparison.precision import precision_notes
 from tfdiff.comparison.rows import build_rows
-from tfdiff.comparison.runs import pair_runs
+from tfdiff.comparison.runs import pair_runs, view_step
 from tfdiff.comparison.steps import START_LIMIT, StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
@@ -82,13 +83,14 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         first=divergences[0] if divergences else None,
         divergences=divergences,
         own=tuple(finding.divergence for finding in own),
-        causes=tuple(causes),
+        causes=tuple(mended_once(causes)),
         rows=(*build_rows(runs, shown), *evals.rows),
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
         tolerance_source="calibrated" if a.calibrated else "analytic",
         not_calibrated=_not_calibrated(runs),
+        observer=a.observed,
         horizon=steps.horizon.step if steps.horizon is not None else None,
         evaluations=evals.counts,
         forward_only=all(forward_only),
@@ -128,7 +130,7 @@ def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Findi
 
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
-    nothing = not runs.pairs and not (steps.matching and steps.matching.from_a)
+    nothing = (not runs.pairs and not (steps.matching and steps.matching.from_a)) or not _judged(runs, steps)
     return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
 
 
@@ -136,13 +138,13 @@ def _judged(runs: Runs, steps: StepsResult) -> int:
     """How many steps were judged; those that carry a divergence count."""
     if steps.start_error > START_LIMIT:
         return 0
-    ends = [step for step in (steps.drifted, steps.parted) if step is not None]
+    ends = [step for step in (steps.drifted, steps.parted, steps.lost) if step is not None]
     return min([runs.compared, *ends])
 
 
 def _limits(runs: Runs, steps: StepsResult) -> list[str]:
     """What could not be judged."""
-    notes = []
+    notes = [*precision_notes(runs, view_step(runs, 0)), *steps.nonfinite]
     if runs.unused:
         names = ", ".join(dict.fromkeys(runs.a.variables[pair.a].name for pair in runs.unused))
         notes.append(f"{names}: paired, but only one of the two programs uses it")
@@ -155,7 +157,7 @@ def _limits(runs: Runs, steps: StepsResult) -> list[str]:
         notes.append(f"the true gradient of {names} is zero: what rounding makes of it was not judged")
     if steps.parted is not None:
         notes.append(
-            f"from step {steps.parted} on the two were fed batches of another size, which could not be made equal: "
+            f"from step {steps.parted} on the two were fed batches {steps.parted_by}, which could not be made equal: "
             "that step and the later ones were not judged"
         )
     if steps.horizon is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tfdiff.comparison.domains import is_finite
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.graph import says_cross_entropy
 from tfdiff.comparison.localize import Located, locate, may_begin
@@ -14,6 +15,7 @@ from tfdiff.comparison.penalties import at_penalty, beyond_penalties, penalty_fi
 from tfdiff.comparison.places import describe, place_of
 from tfdiff.comparison.tolerance import GROWTH
 from tfdiff.model import Divergence
+from tfdiff.pairing.sites import SKETCHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +57,11 @@ def loss_error(view: StepView) -> float:
 
 
 def _untold(view: StepView) -> bool:
-    """Whether one side's loss is not known: it hands the gradients of its outputs over, or makes them of a Jacobian."""
-    return (view.a.target is None) != (view.b.target is None)
+    """Whether one side's loss is not known: it hands the gradients of its outputs over, or makes them of a Jacobian; or
+    it is NaN or infinite, so that only what lies before it can be compared.
+    """
+    odd = any(g.loss is not None and not is_finite(g.observations[g.loss]) for g in (view.a, view.b))
+    return odd or (view.a.target is None) != (view.b.target is None)
 
 
 def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
@@ -180,7 +185,8 @@ def _lasting(graph: StepGraph, index: int, matching: Matching) -> float:
 
 def _output_error(view: StepView, a: int, b: int) -> float:
     first, second = view.a.observations[a], view.b.observations[b]
-    error = observation_error(view.a.block, a, view.b.block, b, exact=False)
+    precise = view.tolerances.forward < SKETCHED
+    error = observation_error(view.a.block, a, view.b.block, b, exact=precise)
     permuted = first.shape != second.shape and sorted(first.shape) == sorted(second.shape)
     if error < NEAR or not (permuted and first.stored and second.stored and first.size <= MAX_EXACT):
         return error

@@ -215,6 +215,16 @@ class StepGraph:
         """Floating point types of the forward pass."""
         return frozenset(self.observations[index].dtype for index in self.order if is_float(self.observations[index]))
 
+    @cached_property
+    def precisions(self) -> frozenset[str]:
+        """Floating point types of what is made of the batch; the batch itself and constants may have others."""
+        found = {
+            self.observations[i].dtype
+            for i in self.order
+            if self.observations[i].site.role == "activation" and i in self.data and is_float(self.observations[i])
+        }
+        return frozenset(found) or self.dtypes
+
     def ops(self, *types: str) -> bool:
         """Whether the forward pass has an op whose type begins with one of `types`."""
         return any(self.observations[index].site.op.startswith(types) for index in self.order)

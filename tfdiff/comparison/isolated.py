@@ -19,7 +19,7 @@ from tfdiff.comparison.localize import Located, Side, locate
 from tfdiff.comparison.lockstep import lockstep_runs, not_set
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import observation_error, pair_error
-from tfdiff.comparison.own_data import batch_rows
+from tfdiff.comparison.own_batches import batch_rows
 from tfdiff.comparison.runs import StepView, of_variable, view_step
 from tfdiff.comparison.segments import Segments
 from tfdiff.comparison.state import state_findings

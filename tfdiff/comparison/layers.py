@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from tfdiff.comparison.findings import Match
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.localize import Located
+    from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs, StepView
 
 
@@ -58,6 +60,49 @@ def layer_findings(runs: Runs, view: StepView, located: Located) -> list[Finding
         if finding is not None:
             found.append(finding)
     return found
+
+
+def weight_finding(runs: Runs, view: StepView, matching: Matching) -> Finding | None:
+    """The first trained weight that only one side has, where it meets the batch; that side's first, in A's order.
+
+    For weights that change nothing yet (a bias of zeros), but whose gradient counts in the norm that all are clipped
+    by.
+    """
+    both = [pair for pair in runs.pairs if pair not in runs.unused]
+    for graph, trace, known, equal in (
+        (view.a, runs.a, {pair.a for pair in both}, matching.from_a),
+        (view.b, runs.b, {pair.b for pair in both}, matching.from_b),
+    ):
+        trained = {seen.site.variable for seen in graph.observations if seen.site.role == "weight gradient"} - known
+        for index in sorted(graph.weighted):
+            operands = graph.operands(index)
+            read = {graph.observations[i].site.variable for i in operands if i in graph.parameters} & trained
+            match = next((match for i in operands if i in graph.data for match in equal.get(i, ())), None)
+            if read and match is not None:
+                of_a = graph is view.a
+                places = (index, match.b) if of_a else (match.a, index)
+                name = trace.variables[min(v for v in read if v is not None)].name
+                words = (
+                    f"only {'a' if of_a else 'b'} has {name}, whose gradient counts in the norm that all are clipped by"
+                )
+                return _absent(runs, view, matching, match, places, words)
+    return None
+
+
+def _absent(runs: Runs, view: StepView, matching: Matching, cut: Match, places: tuple[int, int], words: str) -> Finding:
+    divergence = Divergence(
+        step=view.step,
+        phase="forward",
+        a=place_of(view.a.observations[places[0]]),
+        b=place_of(view.b.observations[places[1]]),
+        error=1.0,
+        tolerance=view.tolerances.forward,
+        summary=words,
+        a_index=places[0],
+        b_index=places[1],
+    )
+    pairing = pairing_of(view, matching)
+    return Finding(divergence, runs.a, runs.b, runs.pairs, pairing=pairing, cut=cut, cuts=(cut,), kind="absent")
 
 
 def linear_layers(graph: StepGraph) -> list[Linear]:

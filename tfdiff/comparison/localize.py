@@ -191,9 +191,40 @@ def _first_cut(graph: StepGraph, index: int | None, matches: dict[int, tuple[Mat
 def _unjoined(
     view: StepView, a_side: Side, b_side: Side, matching: Matching
 ) -> tuple[int | None, int | None, Match | None]:
+    at_labels = _at_labels(view, a_side, b_side, matching)
+    if at_labels is not None:
+        return at_labels
     a = next(iter(_ranked(view.a, a_side.frontier, matching.from_a.keys())), None)
     b = next(iter(_ranked(view.b, b_side.frontier, matching.from_b.keys())), None)
     return a, b, _first_cut(view.a, a, matching.from_a) or _first_cut(view.b, b, matching.from_b)
+
+
+def _at_labels(
+    view: StepView, a_side: Side, b_side: Side, matching: Matching
+) -> tuple[int | None, int | None, Match | None] | None:
+    """Where one side changes its labels: the op that does, and the other side's that takes them unchanged.
+
+    That one need not be where a difference can begin: the output may already be written otherwise (a softmax of its
+    own, against one inside the loss).
+    """
+    for graph, own, other_graph, other, matches in (
+        (view.a, a_side, view.b, b_side, matching.from_a),
+        (view.b, b_side, view.a, a_side, matching.from_b),
+    ):
+        for index in (i for i in own.frontier if _of_labels(graph, i)):
+            equal = graph.ancestors((index,)) & matches.keys() & graph.data
+            for match in (match for i in sorted(equal, reverse=True) for match in matches[i]):
+                partner = match.b if graph is view.a else match.a
+                user = next((i for i in other.bad if partner in other_graph.operands(i)), None)
+                if user is not None:
+                    return (index, user, match) if graph is view.a else (user, index, match)
+    return None
+
+
+def _of_labels(graph: StepGraph, index: int) -> bool:
+    """Whether an op takes nothing of the batch but labels."""
+    reached = graph.ancestors((index,)) & graph.data
+    return all(graph.observations[i].site.role != "input" or i in graph.labels for i in reached)
 
 
 def _cuts(view: StepView, a_side: Side, matching: Matching, cut: Match | None) -> tuple[Match, ...]:

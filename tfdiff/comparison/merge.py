@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.isolated import Found
     from tfdiff.comparison.runs import Runs
-    from tfdiff.model import Divergence, Observation
+    from tfdiff.model import Cause, Divergence, Observation
 
 FORWARD = frozenset({"forward", "loss"})
 
@@ -85,6 +85,25 @@ def _sites(finding: Finding) -> tuple[int | None, int | None]:
 def _role(finding: Finding) -> str | None:
     seen = finding.a_observation or finding.b_observation
     return seen.site.role if seen else None
+
+
+def mended_once(causes: Iterable[Cause]) -> list[Cause]:
+    """Without causes that are gone once an earlier one is mended: the same code, and the same fix on the same line.
+
+    A line in a loop is seen as often as the loop runs; the first of its causes says how often more.
+    """
+    kept: dict[tuple[str, str], list[Cause]] = {}
+    for number, cause in enumerate(causes):
+        key = (cause.code, cause.fix) if cause.b is not None and cause.b.source else (cause.code, str(number))
+        kept.setdefault(key, []).append(cause)
+    return [_and_more(*same) for same in kept.values()]
+
+
+def _and_more(first: Cause, *others: Cause) -> Cause:
+    if not others:
+        return first
+    more = f"; so in {len(others)} more place{'s' * (len(others) > 1)}, by the same line"
+    return replace(first, summary=first.summary + more)
 
 
 def as_of_run(runs: Runs, finding: Finding) -> Divergence:

@@ -51,6 +51,11 @@ def whole_sources(trace: Trace) -> list[tuple[RowSource, Rows]]:
     return [(source, hashes) for source, hashes in trace.row_sources if source.transformed is None]
 
 
+def random_maps(trace: Trace) -> list[RowSource]:
+    """Maps of data sets on the way into the step that draw random numbers."""
+    return [source for source, _ in trace.row_sources if source.transformed is not None and not source.rows]
+
+
 def made_rows(trace: Trace, rows: Sequence[Rows]) -> Made | None:
     """What a generator made of the rows that a run was fed with; None where there is none or the rows are others."""
     for source, hashes in trace.row_sources:

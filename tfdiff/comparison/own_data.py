@@ -10,49 +10,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.comparison.findings import Finding
-from tfdiff.comparison.originals import augmentation, made_rows, whole_sources
+from tfdiff.comparison.originals import Made, augmentation, made_rows, random_maps, whole_sources
+from tfdiff.comparison.own_altered import added_noise, moved_values
+from tfdiff.comparison.own_batches import Fed, fed_batches, rows_by_step
 from tfdiff.comparison.own_labels import relabelled
+from tfdiff.comparison.own_nonfinite import batch_finding
+from tfdiff.comparison.own_scale import find_scale, scaled_in_the_step
+from tfdiff.comparison.own_shift import find_shift
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.rows import find_rows, find_steps, row_order, row_signatures
-from tfdiff.pairing.scales import input_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
+    from tfdiff.comparison.own_batches import BatchWatch
     from tfdiff.comparison.runs import Runs
-    from tfdiff.model import Observation, RowSource, Site
+    from tfdiff.model import RowSource
     from tfdiff.pairing.rows import RowOrder
-    from tfdiff.trace.block import Block
     from tfdiff.trace.reader import Trace
 
     Array = npt.NDArray[Any]
     Rows = npt.NDArray[np.uint64]
 
+RANK = (
+    "non-finite",
+    "data-labels",
+    "data-scale",
+    "data-augmentation",
+    "data-shift",
+    "data-shuffle",
+    "data-dropped-batch",
+    "data-batch-size",
+)
+"""In which order the kinds of findings are to be mended."""
+PIXELS = ((255.0, 0.0), (127.5, 127.5))
+"""What undoes x / 255 and x / 127.5 - 1."""
 KNOWN_SHARE = 0.5
 """Share of b's rows that must be among a's for the two to hold the same examples."""
-FIT = 0.02
-"""An affine map is believed when it leaves less than this share of the spread, and told when it differs from 1 by
-more."""
-
-EXACT = 1e-4
-"""Share of the spread that a map of the very same rows may leave."""
-CLEARLY = 3.0
-"""A map of other rows must explain this many times what it leaves, and what the halves of either run differ by: the
-same images turned at random differ a little as well."""
-
-
-@dataclass(frozen=True)
-class Fed:
-    """The batches of one run, one entry per step in which both have one."""
-
-    rows: list[Rows]
-    """Row signatures."""
-    parts: list[list[Array]]
-    """The arrays of a batch, features and labels alike; of the steps in which they are stored."""
-    place: Place
-    """Where the batch enters."""
 
 
 @dataclass(frozen=True)
@@ -61,37 +57,10 @@ class Ordered:
 
     order: RowOrder
     source: RowSource
+    hashes: Rows
+    """Of the rows of the whole array."""
     foreign: bool
     """Whether the whole array was seen in the other run only."""
-
-
-@dataclass
-class BatchWatch:
-    """Looks at the batches while the steps are gone through: nothing needs to be hashed where all are the same."""
-
-    same: bool = True
-    seen: bool = False
-    """Whether any step had a batch on both sides."""
-
-    def take(self, a: Block, b: Block) -> None:
-        """Note the batches of one step."""
-        first, second = _prints(a, own=False), _prints(b, own=True)
-        self.same = self.same and first == second
-        self.seen = self.seen or bool(first and second)
-
-
-def batch_rows(a: Block, b: Block) -> tuple[int, int] | None:
-    """Rows of the batches that both steps really used; None where one has no batch."""
-    first, second = _batch(a, own=False), _batch(b, own=False)
-    if not first or not second:
-        return None
-    return first[0].shape[0], second[0].shape[0]
-
-
-def _prints(block: Block, *, own: bool) -> list[tuple[int, bytes]]:
-    """Size and sketch of each batch tensor; equal sketches mean equal elements in equal order."""
-    sketches = block.sketches()
-    return sorted((seen.size, sketches[seen.index].tobytes()) for seen in _batch(block, own=own))
 
 
 def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[str]]:
@@ -100,44 +69,74 @@ def data_findings(runs: Runs, watch: BatchWatch) -> tuple[list[Finding], list[st
         return [], ["the batches were not recorded on both sides: their order, scale and size were not compared"]
     if watch.same:
         return [], []
-    a, b = _fed(runs)
+    alone = batch_finding(runs)
+    found, notes = _batch_findings(runs)
+    return sorted([*([alone] if alone else []), *found], key=lambda finding: RANK.index(finding.kind)), notes
+
+
+def _batch_findings(runs: Runs) -> tuple[list[Finding], list[str]]:
+    a, b = fed_batches(runs)
     made = made_rows(runs.a, a.rows), made_rows(runs.b, b.rows)
     # From here on a row that a generator made stands for the one it was made from: order and size are those of these.
     a, b = (fed if m is None else replace(fed, rows=m.originals) for fed, m in zip((a, b), made, strict=True))
     augmented = augmentation(runs, made, [a.rows, b.rows]) if a.rows else None
     if augmented is None and all(np.array_equal(first, second) for first, second in zip(a.rows, b.rows, strict=True)):
         unknown = "only statistics of the batches are kept: their order, scale and size were not compared"
-        return [], [] if a.rows else [unknown]
+        altered = _altered(runs, a, b, made, 1.0)
+        return [altered] if altered is not None else [], [] if a.rows else [unknown]
     order_a, order_b = _ordered(a, runs.a, runs.b), _ordered(b, runs.b, runs.a)
-    findings = []
-    notes: list[str] = []
-    if augmented is not None:
-        findings.append(_augmented(runs, augmented, _places(a, b, order_a, order_b)))
-    scaled = None if _known_share(a, b, runs) >= KNOWN_SHARE else _scale(a, b)
-    if scaled is not None and not _scaled_in_the_step(runs, scaled):
-        scale, offset, error, part = scaled
-        words = f"part {part} of the batch: b's values are {scale:.6g} times a's plus {offset:.6g}"
-        findings.append(
-            _finding(runs, "data-scale", _places(a, b, None, None), words, error, scale=scale, offset=offset)
-        )
     places = _places(a, b, order_a, order_b)
-    labels = relabelled(a.parts, b.parts)
-    if labels is not None:
-        words = f"{100 * labels['wrong']:.0f} % of {labels['rows']:.0f} rows of a have the label of another row in b"
-        findings.append(_finding(runs, "data-labels", _places(a, b, None, None), words, labels["wrong"], **labels))
     sizes = _typical(a.rows), _typical(b.rows)
-    others = _dropped(runs, order_a, order_b, places, sizes[0]), _other_size(runs, sizes, places)
-    findings += [finding for finding in others if finding is not None]
-    found, words = _order_difference(order_a, order_b, a, b)
-    if found:
-        findings.append(_finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]))
-    elif words:
-        notes.append(words)
-    if scaled is None and labels is None and _known_share(a, b, runs) < KNOWN_SHARE:
-        why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
-        notes.append(f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise")
-    rank = ("data-labels", "data-scale", "data-augmentation", "data-shuffle", "data-dropped-batch", "data-batch-size")
-    return sorted(findings, key=lambda finding: rank.index(finding.kind)), notes
+    if augmented is not None:
+        rows, unknown_rows = [_augmented(runs, augmented, places)], ""
+    else:
+        rows, unknown_rows = _changed_rows(runs, a, b, made)
+    found, words = _order_difference(runs, order_a, order_b, a, b)
+    others = (
+        _relabelled(runs, a, b),
+        _shifted(runs, a, b),
+        _dropped(runs, order_a, order_b, places, sizes[0]),
+        _other_size(runs, sizes, places),
+        _finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]) if found else None,
+    )
+    known = [finding for finding in others if finding is not None]
+    told = any(finding.kind == "data-labels" for finding in known)
+    notes = ["" if found else words, "" if told else unknown_rows]
+    return [*rows, *known], [note for note in notes if note]
+
+
+def _changed_rows(runs: Runs, a: Fed, b: Fed, made: tuple[Made | None, Made | None]) -> tuple[list[Finding], str]:
+    """What was done to the values of the rows on one side: a scale, a random change; or that they are not known."""
+    known = _known_share(a, b, runs)
+    scaled = None if known >= KNOWN_SHARE else find_scale(a, b)
+    if scaled is not None:
+        found_at = _places(a, b, None, None)
+        told = _finding(runs, "data-scale", found_at, scaled.words, scaled.error, **scaled.numbers)
+        return [] if scaled_in_the_step(runs, scaled) else [told], ""
+    altered = _altered(runs, a, b, made, known)
+    if altered is not None or known >= KNOWN_SHARE:
+        return [altered] if altered is not None else [], ""
+    if random_maps(runs.a) and random_maps(runs.b):
+        return [], "both runs change their rows at random on the way (Dataset.map): no difference in kind"
+    why = "no scale explains it" if a.parts and b.parts else "their values are not kept"
+    return [], f"b's own rows are not among a's, and {why}: other data, or rows put together otherwise"
+
+
+def _relabelled(runs: Runs, a: Fed, b: Fed) -> Finding | None:
+    """Features with the labels of other rows."""
+    labels = relabelled(a.parts, b.parts)
+    if labels is None:
+        return None
+    words = f"{100 * labels['wrong']:.0f} % of {labels['rows']:.0f} rows of a have the label of another row in b"
+    return _finding(runs, "data-labels", _places(a, b, None, None), words, labels["wrong"], **labels)
+
+
+def _shifted(runs: Runs, a: Fed, b: Fed) -> Finding | None:
+    """Steps that have the rows of the other run's step before or behind."""
+    shift = find_shift(rows_by_step(runs, runs.a, own=False), rows_by_step(runs, runs.b, own=True))
+    if shift is None:
+        return None
+    return _finding(runs, "data-shift", _places(a, b, None, None), shift.words, 1.0, **shift.numbers)
 
 
 def _other_size(runs: Runs, sizes: tuple[int, int], places: tuple[Place, Place]) -> Finding | None:
@@ -169,62 +168,38 @@ def _augmented(runs: Runs, numbers: dict[str, Any], places: tuple[Place, Place])
     return _finding(runs, "data-augmentation", places, words, numbers["changed"], **numbers)
 
 
-def _fed(runs: Runs) -> tuple[Fed, Fed]:
-    """The batches of both runs, of the steps in which both have one (a GAN's generator step may have none).
-
-    Traces that were cut still know the rows of the steps that were cut off.
-    """
-    rows: list[tuple[Rows, Rows]] = []
-    parts: list[tuple[list[Array], list[Array]]] = []
-    places: list[Place] = []
-    for step in range(runs.compared):
-        blocks = runs.a.step(step), runs.b.step(step)
-        batches = _batch(blocks[0], own=False), _batch(blocks[1], own=True)
-        if not all(batches):
-            continue
-        places = places or [_place(batch[0].site) for batch in batches]
-        arrays = [_arrays(block, batch) for block, batch in zip(blocks, batches, strict=True)]
-        if all(arrays):
-            parts.append((arrays[0], arrays[1]))
-        hashes = [_rows_of(trace, step, own) for trace, own in zip((runs.a, runs.b), arrays, strict=True)]
-        if all(len(found) for found in hashes):
-            rows.append((hashes[0], hashes[1]))
-    later = zip(runs.a.batch_rows[runs.compared :], runs.b.batch_rows[runs.compared :], strict=False)
-    rows += [(first, second) for first, second in later if len(first) and len(second)]
-    a, b = ([pair[side] for pair in rows] for side in (0, 1))
-    parts_a, parts_b = ([pair[side] for pair in parts] for side in (0, 1))
-    return Fed(a, parts_a, places[0]), Fed(b, parts_b, places[1])
+def _altered(runs: Runs, a: Fed, b: Fed, made: tuple[Made | None, Made | None], known: float) -> Finding | None:
+    """Rows that one side changes at random: by a map that draws, or in its own code."""
+    if any(made):
+        return None
+    maps = random_maps(runs.a), random_maps(runs.b)
+    plain = [
+        not maps[n] and _takes_as_they_are(fed, trace) for n, (fed, trace) in enumerate(((a, runs.a), (b, runs.b)))
+    ]
+    # where neither takes the rows of an array as they are, both may change them
+    if not any(plain):
+        return None
+    side, generator = ("a", maps[0]) if plain == [False, True] else ("b", maps[1])
+    share, words = moved_values(a, b), "the values in {} of the rows are moved about (turned, flipped)"
+    if share is None:
+        share, words = added_noise(a, b), "something random is added to {} of the rows"
+    if share is None and generator and known < KNOWN_SHARE:
+        share, words = 1.0 - known, "{} of the rows are changed at random"
+    if share is None:
+        return None
+    name = f"{generator[0].name} ({', '.join(generator[0].parts)})" if generator else "the program"
+    numbers = {"by": side, "generator": name, "changed": share, "unknown": 0.0}
+    told = f"{words.format(f'{100 * share:.0f} %')} in {side}"
+    return _finding(runs, "data-augmentation", _places(a, b, None, None), told, share, **numbers)
 
 
-def _place(site: Site) -> Place:
-    return Place(None, site.name, site.source or site.called, site.called)
-
-
-def _arrays(block: Block, batch: list[Observation]) -> list[Array]:
-    """The batch's arrays; none where one of them is not stored."""
-    return [block.array(seen.index) for seen in batch] if all(seen.stored for seen in batch) else []
-
-
-def _rows_of(trace: Trace, step: int, arrays: list[Array]) -> Rows:
-    """Row signatures of a step's own batch, as the recorder kept them or (in a run that was killed) from the arrays."""
-    if step < len(trace.batch_rows):
-        return trace.batch_rows[step]
-    return row_signatures(arrays) if arrays else np.zeros(0, np.uint64)
-
-
-def _batch(block: Block, *, own: bool) -> list[Observation]:
-    """The batch tensors of a step, each once: those with the most frequent number of rows."""
-    role = "own input" if own and any(seen.site.role == "own input" for seen in block.observations) else "input"
-    seen = [o for o in block.observations if o.site.role == role and o.shape and o.size]
-    if not seen:
-        return []
-    length = Counter(observation.shape[0] for observation in seen).most_common(1)[0][0]
-    sketches = block.sketches()
-    kept: dict[tuple[tuple[int, ...], bytes], Observation] = {}
-    for observation in seen:
-        if observation.shape[0] == length:
-            kept.setdefault((observation.shape, sketches[observation.index].tobytes()), observation)
-    return list(kept.values())
+def _takes_as_they_are(fed: Fed, trace: Trace) -> bool:
+    """Whether a run has its rows from an array of its own, if need be divided on the way."""
+    return any(
+        _share_of(replace(fed, rows=rows), hashes) >= KNOWN_SHARE
+        for source, hashes in whole_sources(trace)
+        for rows in _views(fed, source, scaled=True)
+    )
 
 
 def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
@@ -232,32 +207,66 @@ def _ordered(fed: Fed, own: Trace, other: Trace) -> Ordered | None:
     for trace in (own, other):
         best: tuple[int, Ordered] | None = None
         for source, hashes in whole_sources(trace):
-            views = _views(fed, source) if trace is own else [fed.rows]
+            views = _views(fed, source, scaled=True) if trace is own else [fed.rows]
             orders = (row_order(find_steps(rows, hashes), len(hashes)) for rows in views)
             order = next((order for order in orders if order.kind != "unknown"), None)
             if order is not None and (best is None or order.missing < best[0]):
-                best = (order.missing, Ordered(order, source, trace is other))
+                best = (order.missing, Ordered(order, source, hashes, trace is other))
         if best is not None:
             return best[1]
     return None
 
 
-def _views(fed: Fed, source: RowSource) -> Iterator[list[Rows]]:
+def _views(fed: Fed, source: RowSource, *, scaled: bool = False) -> Iterator[list[Rows]]:
     """The rows of the steps as the run's own array may hold them: whole, or only as many parts as it has.
 
-    Labels that were converted or computed on the way into the step are not known from an array.
+    Labels that were converted or computed on the way into the step are not known from an array; with `scaled`, pixels
+    that were are.
     """
     yield fed.rows
-    parts = fed.parts[0] if fed.parts else []
-    for chosen in itertools.combinations(range(len(parts)), len(source.parts)):
-        if len(chosen) < len(parts) and all(len(step) == len(parts) for step in fed.parts):
-            yield [row_signatures([step[number] for number in chosen]) for step in fed.parts]
+    every = [fed.parts, [[_whole_numbers(part) for part in step] for step in fed.parts]] if scaled else [fed.parts]
+    for steps in every:
+        if steps is not fed.parts and steps:
+            yield [row_signatures(step) for step in steps]
+        parts = steps[0] if steps else []
+        for chosen in itertools.combinations(range(len(parts)), len(source.parts)):
+            if len(chosen) < len(parts) and all(len(step) == len(parts) for step in steps):
+                yield [row_signatures([step[number] for number in chosen]) for step in steps]
+
+
+def _whole_numbers(part: Array) -> Array:
+    """Pixels that a map divided on the way are those of the array again; other parts stay as they are."""
+    if part.dtype.kind != "f" or part.ndim == 1 or np.array_equal(part, np.rint(part)):
+        return part
+    for factor, offset in PIXELS:
+        back = factor * part.astype(np.float64) + offset
+        if np.allclose(back, np.rint(back), rtol=0.0, atol=1e-3):
+            return np.asarray(np.rint(back))
+    return part
 
 
 def _known_share(a: Fed, b: Fed, runs: Runs) -> float:
-    """Share of b's rows that a has, in the compared steps or in its whole arrays."""
-    known = np.concatenate([*a.rows, *(hashes for _, hashes in whole_sources(runs.a))])
-    wanted = np.concatenate(b.rows)
+    """Share of one run's rows that the other has, in the compared steps or in its whole arrays; the larger of the two.
+
+    An array from which a run's own steps do not have their rows as they are (a map changes them on the way) is none.
+    """
+    if not a.rows or not b.rows:
+        return 1.0
+    sides = ((a, b, runs.b), (b, a, runs.a))
+    return max(_share_of(fed, np.concatenate([*other.rows, *_feeding(other, trace)])) for fed, other, trace in sides)
+
+
+def _feeding(fed: Fed, trace: Trace) -> list[Rows]:
+    """The hashes of the whole arrays of a run that its steps take their rows from as they are."""
+    return [
+        hashes
+        for source, hashes in whole_sources(trace)
+        if any(_share_of(replace(fed, rows=rows), hashes) >= KNOWN_SHARE for rows in _views(fed, source))
+    ]
+
+
+def _share_of(fed: Fed, known: Rows) -> float:
+    wanted = np.concatenate(fed.rows) if fed.rows else np.zeros(0, np.uint64)
     return float((find_rows(wanted, known) >= 0).mean()) if wanted.size else 1.0
 
 
@@ -266,20 +275,33 @@ def _typical(rows: list[Rows]) -> int:
 
 
 def _order_difference(
-    order_a: Ordered | None, order_b: Ordered | None, a: Fed, b: Fed
+    runs: Runs, order_a: Ordered | None, order_b: Ordered | None, a: Fed, b: Fed
 ) -> tuple[tuple[str, str] | None, str]:
     """Kinds of order where exactly one side shuffles, and what to say; without a whole array nothing can be told."""
     if order_a is None or order_b is None:
         same = np.array_equal(np.sort(np.concatenate(a.rows)), np.sort(np.concatenate(b.rows)))
         what = "the same rows in another order" if same else "other rows"
-        return None, f"in these steps b has {what} than a; neither run shows a whole array, so shuffling cannot be told"
+        shown = whole_sources(runs.a) or whole_sources(runs.b)
+        why = "the rows are changed on their way from the arrays" if shown else "neither run shows a whole array"
+        return None, f"in these steps b has {what} than a; {why}, so shuffling cannot be told"
     kinds = order_a.order.kind, order_b.order.kind
     if kinds[0] == kinds[1]:
-        return None, "both runs shuffle their rows, each in its own way: no difference" if kinds[
-            0
-        ] == "shuffled" else ""
+        harmless = "both runs shuffle their rows, each in its own way: no difference"
+        return None, harmless if kinds[0] == "shuffled" else _other_arrangement(order_a, order_b)
     shuffled, other = ("a", "b") if kinds[0] == "shuffled" else ("b", "a")
     return kinds, f"{shuffled} shuffles the rows, {other} takes them in the order of the array"
+
+
+def _other_arrangement(a: Ordered, b: Ordered) -> str:
+    """That two whole arrays, both taken in their order, have the same rows in another one; "" where they do not."""
+    if a.foreign or b.foreign or np.array_equal(a.hashes, b.hashes):
+        return ""
+    if not np.array_equal(np.sort(a.hashes), np.sort(b.hashes)):
+        return ""
+    return (
+        "both runs take the rows of their arrays in order, but b's array has a's rows in another order (shuffled or "
+        "sorted once beforehand): whether one of them is sorted by its labels cannot be told from the rows"
+    )
 
 
 def _places(a: Fed, b: Fed, order_a: Ordered | None, order_b: Ordered | None) -> tuple[Place, Place]:
@@ -290,60 +312,6 @@ def _places(a: Fed, b: Fed, order_a: Ordered | None, order_b: Ordered | None) ->
         for fed, ordered in ((a, order_a), (b, order_b))
     )
     return first, second
-
-
-def _scaled_in_the_step(runs: Runs, scaled: tuple[float, float, float, int]) -> bool:
-    """Whether the steps make up for the scale of their data: what the networks see is scaled alike."""
-    scale, offset, _, number = scaled
-    blocks = runs.a.step(0), runs.b.step(0)
-    batches = [_batch(block, own=False) for block in blocks]
-    if len(batches[1]) <= number:
-        return False
-    wanted = batches[1][number].shape[1:]
-    chains = [input_scale(blocks[0], seen.index) for seen in batches[0] if seen.shape[1:] == wanted]
-    b = input_scale(blocks[1], batches[1][number].index).behind(scale, offset)
-    return any(chain.same(b) for chain in chains)
-
-
-def _scale(a: Fed, b: Fed) -> tuple[float, float, float, int] | None:
-    """Scale, offset, error without them and number of the first part of b that is an affine map of a part of a."""
-    for number, part in enumerate(b.parts[0] if b.parts else ()):
-        candidates = [n for n, other in enumerate(a.parts[0]) if other.shape[1:] == part.shape[1:]]
-        for candidate in candidates:
-            x, y = (
-                np.concatenate([np.asarray(step[n], np.float64).reshape(-1) for step in fed.parts if len(step) > n])
-                for fed, n in ((a, candidate), (b, number))
-            )
-            found = fit_scale(x, y)
-            if found is not None:
-                return (*found, number)
-    return None
-
-
-def fit_scale(x: Array, y: Array) -> tuple[float, float, float] | None:
-    """Scale, offset and relative error of the best `y = scale * x + offset` over the quantiles; None where it does not
-    fit.
-
-    Quantiles, because the rows need not be in the same order. None too where scale and offset are those of equal data.
-    """
-    shares = np.linspace(0.005, 0.995, 199)
-    p, q = np.quantile(x, shares), np.quantile(y, shares)
-    if p.std() == 0.0 or q.std() == 0.0:
-        return None
-    scale, offset = np.polyfit(p, q, 1)
-    residual = float(np.std(q - scale * p - offset) / q.std())
-    changed = abs(scale - 1.0) > FIT or abs(offset) > FIT * float(q.std())
-    if residual > EXACT:
-        chance = max(residual, *(_apart(*(np.quantile(half, shares) for half in np.array_split(z, 2))) for z in (x, y)))
-        changed = changed and _apart(p, q) > CLEARLY * chance
-    if residual > FIT or not changed or scale <= 0.0:
-        return None
-    return float(scale), float(offset), abs(float(scale) - 1.0) / max(1.0, abs(float(scale)))
-
-
-def _apart(p: Array, q: Array) -> float:
-    """Distance between two rows of quantiles, relative to their spread."""
-    return float(np.sqrt(np.mean((q - p) ** 2)) / max(float(q.std()), 1e-300))
 
 
 def _finding(runs: Runs, kind: str, places: tuple[Place, Place], words: str, error: float, **numbers: Any) -> Finding:

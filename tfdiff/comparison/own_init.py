@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.comparison.findings import Finding
+from tfdiff.comparison.own_nonfinite import init_finding
 from tfdiff.comparison.places import place_of_variable
 from tfdiff.model import Divergence
 from tfdiff.pairing.pairs import taken
@@ -28,21 +29,34 @@ MIN_SAMPLE = 8
 
 def init_findings(runs: Runs) -> list[Finding]:
     """One finding for all pairs whose own initial values are of different kinds, the first variable naming the
-    place.
+    place; another one for those that are not finite on one side.
     """
     own = runs.b.own_initial()
     block_b = own if own.observations else runs.b.initial()
     a_values, b_values = _values(runs.a.initial()), _values(block_b)
     found: list[tuple[VariablePair, str, float, dict[str, Any]]] = []
+    odd: list[tuple[VariablePair, int, int]] = []
     for pair in (*runs.weights, *runs.states):
         a, b = a_values.get(pair.a), b_values.get(pair.b)
-        if a is not None and b is not None:
+        if a is None or b is None:
+            continue
+        counts = int((~np.isfinite(a)).sum()), int((~np.isfinite(b)).sum())
+        if any(counts):
+            odd.append((pair, *counts))
+        else:
             told = compare_samples(taken(a, pair.a_part).reshape(-1) + pair.offset, taken(b, pair.b_part).reshape(-1))
             if told is not None:
                 found.append((pair, *told))
+    alone = init_finding(runs, odd)
+    return [*([alone] if alone else []), *_kind_findings(runs, found, list(a_values))]
+
+
+def _kind_findings(
+    runs: Runs, found: list[tuple[VariablePair, str, float, dict[str, Any]]], order_of: list[int]
+) -> list[Finding]:
     if not found:
         return []
-    order = {variable: number for number, variable in enumerate(a_values)}
+    order = {variable: number for number, variable in enumerate(order_of)}
     found.sort(key=lambda entry: order[entry[0].a])
     pair, words, error, numbers = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -21,6 +21,8 @@ FEWEST = 8
 KNOWN = 0.9
 """Share of b's rows whose features, and share of its labels, that must be a's."""
 MIN_KINDS = 2
+MIN_PARTS = 2
+"""Features and labels."""
 WRONG = 0.1
 """Share of the rows that must have another label."""
 
@@ -28,10 +30,11 @@ WRONG = 0.1
 def relabelled(a: Sequence[Sequence[Array]], b: Sequence[Sequence[Array]]) -> dict[str, float] | None:
     """Rows compared and share of other labels, where b pairs a's features with other ones of a's labels.
 
-    `a`, `b`: the parts of the batch of each step. Any part may be the labels; the features are all the others.
+    `a`, `b`: the parts of the batch of each step. Any part may be the labels; the features are all the others, in
+    however many parts either run has them.
     """
     whole = _joined(a), _joined(b)
-    if len(whole[0]) != len(whole[1]) or len(whole[0]) < 2:
+    if min(map(len, whole)) < MIN_PARTS:
         return None
     found: list[dict[str, float]] = []
     for i in range(len(whole[0])):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tfdiff.comparison.findings import Finding
 from tfdiff.comparison.places import layer_name, place_of
 from tfdiff.model import Divergence, Place
+from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
     from tfdiff.comparison.findings import StepPairing
@@ -111,13 +112,13 @@ def beyond_penalties(view: StepView) -> bool:
 
 
 def _totals(graph: StepGraph) -> list[int]:
-    """Scalars made of weights alone that meet the data path in the loss."""
+    """Floats made of weights alone, one number each, that meet the data path in the loss."""
     if graph.loss is None:
         return []
     found = []
     for index in graph.order:
-        moving = index in graph.data or index in graph.noise
-        if moving or graph.observations[index].size != 1 or graph.observations[index].site.role != "activation":
+        moving, seen = index in graph.data or index in graph.noise, graph.observations[index]
+        if moving or seen.size != 1 or seen.site.role != "activation" or not is_float(seen):
             continue
         joins = any(user in graph.data or user in graph.noise for user in graph.consumers[index])
         # The shape of an activation is no penalty, though weights are among its ancestors: so is the batch.

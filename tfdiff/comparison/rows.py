@@ -13,7 +13,7 @@ from tfdiff.comparison.runs import StepView, view_step
 from tfdiff.model import PHASES, Cell, Row
 from tfdiff.pairing.alignment import align
 from tfdiff.pairing.distance import sketch_errors
-from tfdiff.pairing.sites import value_pairs
+from tfdiff.pairing.sites import SKETCHED, value_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -163,7 +163,7 @@ def _cost(runs: Runs, view: StepView) -> Callable[[Match], tuple[float, ...]]:
 
     def cost(match: Match) -> tuple[float, ...]:
         first, second = view.a.observations[match.a], view.b.observations[match.b]
-        grown = match.permutation is None and error(first, second) > view.tolerances.at(match.a)
+        grown = match.permutation is None and error(first, second) > max(view.tolerances.at(match.a), SKETCHED)
         return (grown, first.site.op != second.site.op, first.site.boundary != second.site.boundary)
 
     return cost
@@ -313,7 +313,7 @@ def _cells(
     cells = []
     for row, (i, j), error in zip(rows, indices, errors, strict=True):
         tolerance = _tolerance(row, tolerances, i)
-        cells.append(Cell(_status(row, i, j, error, tolerance, findings), error, tolerance, i, j))
+        cells.append(Cell(_status(row, i, j, error, max(tolerance, SKETCHED), findings), error, tolerance, i, j))
     return cells
 
 

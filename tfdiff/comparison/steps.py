@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.backward import backward_findings, gradients
@@ -10,13 +11,23 @@ from tfdiff.comparison.draws import draw_findings
 from tfdiff.comparison.floor import Horizon, find_horizon, step_noise
 from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.kinks import flip_error
-from tfdiff.comparison.layers import layer_findings
+from tfdiff.comparison.layers import layer_findings, weight_finding
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
-from tfdiff.comparison.own_data import BatchWatch, batch_rows
+from tfdiff.comparison.nonfinite import (
+    NON_FINITE,
+    Appearance,
+    appearance,
+    appearance_finding,
+    both_note,
+    lost_losses,
+    one_note,
+)
+from tfdiff.comparison.own_batches import BatchWatch, batch_rows, other_rows
+from tfdiff.comparison.precision import coarser, rounded
 from tfdiff.comparison.runs import StepView, norm, view_step
 from tfdiff.comparison.state import state_findings
-from tfdiff.comparison.tolerance import Tolerances, step_tolerances
+from tfdiff.comparison.tolerance import Tolerances, epsilon, step_tolerances
 from tfdiff.comparison.update import UpdateHistory, by_total_norm, update_findings, updates
 from tfdiff.model import PHASES
 
@@ -24,7 +35,6 @@ if TYPE_CHECKING:
     from tfdiff.comparison.backward import Gradient
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
-    from tfdiff.comparison.update import Update
     from tfdiff.pairing.pairs import VariablePair
 
 START_LIMIT = 1e-4
@@ -48,7 +58,8 @@ class StepsResult:
     drifted: int | None = None
     """Step before which rounding had grown so far that it and the later ones were not judged."""
     parted: int | None = None
-    """Step from which on the two used batches of another size: what follows is no evidence."""
+    """Step from which on the two used other batches: what follows is no evidence."""
+    parted_by: str = "of another size"
     tolerances: list[Tolerances] = field(default_factory=list)
     """Per compared step; behind `ended` that step's."""
     matching: Matching | None = None
@@ -61,6 +72,16 @@ class StepsResult:
     """Pairs whose true gradient is zero."""
     batches: BatchWatch = field(default_factory=BatchWatch)
     """Whether both were fed the same."""
+    lost: int | None = None
+    """Step from which on both sides' weights are NaN or infinite: it and what follows are no evidence."""
+    nonfinite: list[str] = field(default_factory=list)
+    """Where NaN or infinity appear that are no divergence by themselves, one sentence each."""
+
+    def take(self, step: int, found: list[Finding]) -> None:
+        """Note what a step shows, and whether it is the last one that says anything."""
+        self.findings += found
+        if any(finding.divergence.phase in ENDING for finding in found) or self.lost is not None:
+            self.ended = step
 
 
 def judge_steps(runs: Runs) -> StepsResult:
@@ -90,13 +111,14 @@ def judge_steps(runs: Runs) -> StepsResult:
         view = StepView(step, *graphs, step_tolerances(*graphs, drift, noise))
         result.tolerances.append(view.tolerances)
         found = _judge_step(runs, view, history, states, result)
-        for finding in found:
-            if finding.divergence.phase == "state":
-                states |= {pair.a for pair in finding.also}
-        result.findings += found
-        if any(finding.divergence.phase in ENDING for finding in found):
-            result.ended = step
+        if found and fed_otherwise(runs, view):
+            result.ended, result.parted, result.parted_by = step - 1, step, "of other rows"
+        else:
+            states |= {pair.a for finding in found if finding.divergence.phase == "state" for pair in finding.also}
+            result.take(step, found)
     result.noise = history.noise
+    if result.ended is not None and result.lost is None and not any(f.kind == NON_FINITE for f in result.findings):
+        result.nonfinite += lost_losses(runs, result.ended + 1)
     return result
 
 
@@ -105,11 +127,26 @@ def _behind(result: StepsResult) -> Tolerances:
     return replace(result.tolerances[-1], noise=None)
 
 
+def fed_otherwise(runs: Runs, view: StepView) -> bool:
+    """Whether nothing made of the features agrees, in batches that were not made equal and have no row in common.
+
+    What differs then is what went in: it is told of the batches (`own_data`), and no op is to blame for it.
+    """
+    if runs.b.header.shared.get("batches") is True or not other_rows(view.a.block, view.b.block):
+        return False
+    matching = match_forward(runs, view, view.tolerances.forward)
+    features = view.a.data & (view.a.before_weights | view.a.weighted)
+    return not any(index in features for index in matching.from_a)
+
+
 def _judge_step(
     runs: Runs, view: StepView, history: UpdateHistory, states: set[int], result: StepsResult
 ) -> list[Finding]:
+    odd = appearance(runs, view)
+    # What both sides have in common is no difference, and what it spoils no evidence.
+    spoiled = PHASES.index(odd.phase) if odd is not None and odd.both else len(PHASES)
     forward = judge_forward(runs, view, near=view.step == 0)
-    gradient_list = gradients(runs, view)
+    gradient_list = gradients(runs, view) if PHASES.index("backward") < spoiled else []
     lazy = _LazyMatching(runs, view, forward)
     if view.step == 0:
         result.matching = lazy.get()
@@ -118,26 +155,47 @@ def _judge_step(
         gradient_list = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in gradient_list]
         result.tolerances[-1] = view.tolerances
     history.take(view, gradient_list)
-    measured = updates(runs, view, gradient_list, history)
+    measured = updates(runs, view, gradient_list, history) if PHASES.index("update") < spoiled else []
     found = list(forward.findings)
     if view.step == 0 and forward.located is not None and not forward.equal:
         # What does not hang on how the two were fed can be told behind the place where they part, too.
         found += draw_findings(runs, view, forward.located) + layer_findings(runs, view, forward.located)
     if suspicious(gradient_list):
         found += backward_findings(runs, view, gradient_list, lazy.get(), forward_equal=forward.equal)
-    if any(update.different for update in measured) and not _carried_by_clipping(runs, view, found, measured):
-        found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
+    if any(update.different for update in measured):
+        # Clipping by the global norm carries a gradient that one side lacks, or has otherwise, over to every weight.
+        clipped = by_total_norm(view, measured)
+        lacking = weight_finding(runs, view, lazy.get()) if clipped and forward.equal else None
+        if lacking is not None:
+            found.append(lacking)
+        elif not (clipped and suspicious(gradient_list)):
+            found += _without_known(found, update_findings(runs, view, measured, history, lazy.get()))
     located = forward.located if not forward.equal else None
     matching = lazy.get() if located else Matching({}, {}, 0.0)
-    found += state_findings(runs, view, matching, located, states, history.noise)
+    if PHASES.index("state") < spoiled:
+        found += state_findings(runs, view, matching, located, states, history.noise)
     found.sort(key=lambda finding: PHASES.index(finding.divergence.phase))
-    return found
+    return found if odd is None else _with_appearance(runs, view, found, odd, lazy, result)
 
 
-def _carried_by_clipping(runs: Runs, view: StepView, found: list[Finding], measured: list[Update]) -> bool:
-    """Whether clipping by the global norm carries a gradient that one side lacks over to every other weight."""
-    missing = any(finding.kind in ("missing-gradient", "frozen") for finding in found)
-    return (missing or any(runs.unpaired(trace) for trace in (runs.a, runs.b))) and by_total_norm(view, measured)
+def _with_appearance(
+    runs: Runs, view: StepView, found: list[Finding], odd: Appearance, lazy: _LazyMatching, result: StepsResult
+) -> list[Finding]:
+    """The findings of a step in which NaN or infinity appear.
+
+    On one side only they are the divergence, and the cause of whatever differs from their phase on; unless something
+    differs before them.
+    """
+    if odd.both:
+        result.nonfinite.append(both_note(view, odd))
+        result.lost = view.step if odd.lasting else result.lost
+        return found
+    reached = PHASES.index(odd.phase)
+    before = [f for f in found if PHASES.index(f.divergence.phase) <= reached and isfinite(f.divergence.error)]
+    if before:
+        result.nonfinite.append(one_note(view, odd))
+        return found
+    return [appearance_finding(runs, view, odd, lazy.get())]
 
 
 def allowing_flips(view: StepView, explained: float) -> StepView:
@@ -163,6 +221,9 @@ def drift_before(runs: Runs, step: int, noise: set[VariablePair]) -> float:
     for pair in runs.weights:
         values = None if pair in noise else runs.values(pair, step - 1)
         if values is not None and (norm(values[0]) or norm(values[1])):
+            kinds = [trace.variables[i].dtype for trace, i in ((runs.a, pair.a), (runs.b, pair.b))]
+            if kinds[0] != kinds[1] and epsilon(coarser(*kinds)) > epsilon("float32"):
+                values = rounded(values[0], coarser(*kinds)), rounded(values[1], coarser(*kinds))
             worst = max(worst, relative_error(*values))
     return worst
 

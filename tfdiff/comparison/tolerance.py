@@ -36,6 +36,9 @@ FUSED_GRADIENT = 5e-2
 """Gradients where one side's normalization is a fused op and the other's is not."""
 UPDATE = 2e-4
 STATE = 1e-3
+DOUBLE = (1e-10, 1e-10, 1e-8, 1e-6, 1e-6)
+"""The five of a network in float64, far above its rounding: what is left is a float32 on the way, but learning rates
+and averages may be kept in float32."""
 GROWTH = 30.0
 """An output may err this many times more than its inputs before the op is held to have introduced the error."""
 CEILING = 0.3
@@ -121,10 +124,19 @@ def epsilon(dtype: str) -> float:
         return float(np.finfo(np.float32).eps)
 
 
+def _double(carried: float, noise: StepNoise | None) -> Tolerances:
+    """Those of two networks in float64."""
+    forward, loss, gradient, update, state = (min(max(bound, carried), CEILING) for bound in DOUBLE)
+    return Tolerances(forward, loss, gradient, update, state, noise)
+
+
 def step_tolerances(a: StepGraph, b: StepGraph, drift: float, noise: StepNoise | None = None) -> Tolerances:
     """The tolerances of one step, given the drift of the shared weights at its start and what noise does in it."""
-    unit = max((epsilon(name) for name in a.dtypes | b.dtypes), default=epsilon("float32"))
-    coarse = UNITS * unit if unit > epsilon("float32") else 0.0
+    units = [max(map(epsilon, graph.precisions), default=epsilon("float32")) for graph in (a, b)]
+    # Half precision on one side only is no rounding that both have: it is a difference.
+    coarse = UNITS * min(units) if min(units) > epsilon("float32") else 0.0
+    if a.precisions == b.precisions == {"float64"}:
+        return _double(GROWTH * drift, noise)
     fused = a.ops("FusedBatchNorm") != b.ops("FusedBatchNorm")
     carried = GROWTH * drift
 

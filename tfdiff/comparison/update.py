@@ -94,7 +94,8 @@ def _agreeing(view: StepView, gradient: Gradient) -> npt.NDArray[np.bool_] | Non
     if own is None or b is None:
         return None
     a = own.astype(np.float64, copy=False)
-    agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
+    with np.errstate(invalid="ignore"):
+        agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
     return agreeing
 
 
@@ -105,6 +106,8 @@ def updates(runs: Runs, view: StepView, found: list[Gradient], history: UpdateHi
     for pair in runs.weights:
         gradient = by_pair.get(pair)
         if pair in history.noise or (gradient and gradient.error > gradient.tolerance):
+            continue
+        if history.worst.get(pair, 0.0) > CEILING:  # of terms that nearly cancel: their rounding is most of the update
             continue
         before, after = runs.values(pair, view.step - 1), runs.values(pair, view.step)
         if before is None or after is None:
@@ -156,9 +159,9 @@ def update_findings(
 def by_total_norm(view: StepView, measured: list[Update], given: Iterable[VariablePair] = ()) -> bool:
     """Whether all different updates differ by one factor that the norms of all gradients explain.
 
-    The gradients of the paired weights agree, so these norms differ by gradients that one side lacks. Clipping by the
-    global norm passes up to their whole ratio on to every other weight. In an isolated step those of the pairs that
-    were `given` a's gradients agree, whatever b's tape gave.
+    The gradients of these weights agree, so the norms differ by other gradients, which one side lacks or has otherwise.
+    Clipping by the global norm passes up to their whole ratio on to every weight. In an isolated step those of the
+    pairs that were `given` a's gradients agree, whatever b's tape gave.
     """
     different = [update for update in measured if update.different]
     first = max(different, key=lambda update: norm(update.a), default=None)

@@ -170,6 +170,10 @@ class Flow:
         ops = {self.sites[consumer].op for consumer in consumers.difference(products)}
         return frozenset(ACTIVATIONS[op] for op in ops if op in ACTIVATIONS)
 
+    def next_products(self, start: int, products: Collection[int]) -> frozenset[int]:
+        """The next of `products` behind an observation."""
+        return frozenset({consumer for _, consumer in self._layer(start, products)} & frozenset(products))
+
     def side(self, start: int, products: Collection[int], constant: Constant) -> str | None:
         """`row` or `column`: the axis it becomes in the first product of data with data, else None.
 

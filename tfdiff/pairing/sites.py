@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MIN_ELEMENTS = 4
 """Smaller tensors agree too often by chance."""
+SKETCHED = 1e-6
+"""Errors below this are lost in the float32 of the sketches."""
 MAX_TRIED = 8
 """How many permuted candidates of one tensor are looked at in full."""
 
@@ -112,10 +114,18 @@ def _direct_pairs(
         )
         a_at, b_at = np.array(a_group)[rows], np.array(b_group)[columns]
         errors = sketch_errors(a.sketches()[a_at], b.sketches()[b_at], a_norms[rows], b_norms[columns], size)
-        for i, j, error in zip(a_at.tolist(), b_at.tolist(), errors.tolist(), strict=True):
+        for i, j, sketched in zip(a_at.tolist(), b_at.tolist(), errors.tolist(), strict=True):
+            error = sketched if limits[i] >= SKETCHED or sketched > SKETCHED else _exact(a, i, b, j, sketched)
             if error <= limits[i] and _same_oddities(a.observations[i], b.observations[j]):
                 pairs.append(SitePair(i, j, error))
     return pairs
+
+
+def _exact(a: Block, i: int, b: Block, j: int, sketched: float) -> float:
+    """The error between two arrays of one size; what their sketches say where the arrays are not in the trace."""
+    if not (a.observations[i].stored and b.observations[j].stored):
+        return sketched
+    return relative_error(a.array(i).reshape(-1), b.array(j).reshape(-1))
 
 
 def _same_oddities(a: Observation, b: Observation) -> bool:

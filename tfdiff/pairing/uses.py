@@ -7,6 +7,7 @@ constants alone, as `gamma * rsqrt(var + eps)`): reads themselves may run in any
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +56,8 @@ class VariableUse:
     """Nonlinearities (relu, softmax, sigmoid ...) between it and the next matrices; None behind the last of them."""
     side: str | None = None
     """`row` or `column` by the axis it becomes in the next product of data with data (queries, keys)."""
+    next_sizes: frozenset[int] = field(default_factory=frozenset)
+    """Sizes of the matrices that what it makes meets next."""
     assigned: bool = False
     """Whether the step writes it by other means than gradients."""
     initial_mean: float | None = None
@@ -122,6 +125,7 @@ class _Step:
         self.operands = {v.index: self._operand(v) for v in variables}
         matrices = (use for index, use in self.found.items() if self.operands[index] in ("matrix", "table"))
         self.products = frozenset(use.position for use in matrices)
+        self.sizes = {self.found[v.index].position: prod(v.shape) for v in variables if v.index in self.found}
         self.pieces: dict[int, list[Piece]] = {}
 
     def _operand(self, variable: Variable) -> str:
@@ -171,11 +175,15 @@ class _Step:
             after=after,
             activations=flow.activations(forward.position, others) if forward else None,
             side=flow.side(forward.position, others, constant) if forward else None,
+            next_sizes=self._next_sizes(forward.position, others) if forward else frozenset(),
             assigned=variable.index in flow.assigns,
             initial_mean=initial[0] if initial else None,
             initial_std=initial[1] if initial else None,
             pieces=tuple(self._placed(piece, others, constant) for piece in self.pieces.get(variable.index, ())),
         )
+
+    def _next_sizes(self, start: int, products: frozenset[int]) -> frozenset[int]:
+        return frozenset(self.sizes[position] for position in self.flow.next_products(start, products))
 
     def _placed(self, piece: Piece, products: frozenset[int], constant: Constant) -> Piece:
         """A piece with what lies behind it."""

@@ -7,6 +7,7 @@ must fit; names only break ties; what fits nowhere stays unpaired.
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ _NAME = 0.02
 _UPSTREAM = 2.0  # other weights before it: more than _DOWNSTREAM, so that repeated layers pair from the front
 _DOWNSTREAM = 1.0
 _ACTIVATION = 2.5  # another nonlinearity behind it: enough to tell the values of an attention from its queries
+_NEXT = 2.5  # matrices of other sizes behind it: parallel branches in another order
 _SIDE = 1.5  # another side of the next product: queries against keys
 _NEIGHBOURS = 3.0  # the weights before it are paired with others
 _OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
@@ -61,8 +63,9 @@ _CREATION = 0.005  # created in another order, where the order of use does not t
 # before a variable must not count as much as a share of few would have it.
 _SMOOTH = 1.0
 _UNPAIRED = 20.0  # above every sum of the others
-# Rounds of pairing again with the neighbours of the round before.
-_ROUNDS = 3
+# At most so many rounds of pairing again with the neighbours of the round before: what one settles reaches from a
+# kernel over its bias and scale to its shift.
+_ROUNDS = 6
 
 Matrix = npt.NDArray[np.float64]
 
@@ -160,9 +163,16 @@ def _distance(common: Matrix, count_a: Matrix, count_b: Matrix) -> Matrix:
     return distance
 
 
+def _parallel(uses: Sequence[VariableUse]) -> set[int]:
+    """Variables beside which others of their shape are used that have the same weights before them."""
+    counts = Counter((use.shape, use.upstream) for use in uses)
+    return {use.index for use in uses if counts[use.shape, use.upstream] > 1}
+
+
 def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse]) -> Matrix:
     """How differently every two lie in their networks."""
     cost = np.zeros((len(a), len(b)))
+    parallel = _parallel(a), _parallel(b)
     for i, j in np.ndindex(cost.shape):
         x, y = a[i], b[j]
         # Gates are told by what they meet; behind them a loop leads everywhere.
@@ -171,6 +181,8 @@ def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Seq
         cost[i, j] += _ACTIVATION * (both and x.activations != y.activations)
         cost[i, j] += _SIDE * (None not in (x.side, y.side) and x.side != y.side)
         cost[i, j] += use_cost(x, y)
+        if x.index in parallel[0] and y.index in parallel[1] and x.next_sizes and y.next_sizes:
+            cost[i, j] += _NEXT * (1 - len(x.next_sizes & y.next_sizes) / len(x.next_sizes | y.next_sizes))
     sizes = sorted({*side_a.sizes, *side_b.sizes})
     before = [use.upstream for use in a], [use.upstream for use in b]
     behind = [side_a.downstream[use.index] for use in a], [side_b.downstream[use.index] for use in b]

@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from tfdiff.recorder.recording import Recording
 
@@ -131,6 +132,29 @@ def fitting(recording: Recording, one_step: Callable[[Any], bool]) -> Make:
         return fit
 
     return make_fit
+
+
+def stepwise(one_step: Callable[[Any], bool], quiet: Callable[[], AbstractContextManager[object]]) -> tuple[Make, Make]:
+    """Wraps `Model.compile` and `Model.fit` where nothing is recorded: one step per execution, as in a recording."""
+
+    def make_compile(original: Callable[..., Any]) -> Callable[..., Any]:
+        def compile(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A001 - its name
+            result = original(self, *args, **kwargs)
+            with quiet():
+                one_step(self)
+            return result
+
+        return compile
+
+    def make_fit(original: Callable[..., Any]) -> Callable[..., Any]:
+        def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with quiet():
+                one_step(self)
+            return original(self, *args, **kwargs)
+
+        return fit
+
+    return make_compile, make_fit
 
 
 def _note_rows(recording: Recording, x: Any, y: Any, validation_split: float) -> None:

@@ -1,66 +1,30 @@
-"""The noise floor: the script once more with its weights moved by about one unit in the last place, and how far each
-value moves with them.
-"""
+"""The noise floor: how far each value moves when the weights of a run move by about one unit in the last place."""
 
 from __future__ import annotations
 
-import sys
-import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfdiff.errors import TfdiffError
 from tfdiff.pairing.distance import relative_error, sketch_errors
-from tfdiff.recorder import children
-from tfdiff.recorder.around import CannotKeepError, said
 from tfdiff.trace.reader import open_trace
-from tfdiff.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
-    from tfdiff.model import Observation, RecordOptions
-    from tfdiff.recorder.around import Around
+    from pathlib import Path
+
+    from tfdiff.model import Observation
     from tfdiff.trace.reader import Block, Trace
 
     Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 MAX_EXACT = 1 << 22
 """Elements up to which arrays are compared where their sketches would do, as the comparison of two runs has it."""
-_MOVING = ("weight", "state")
+MOVING = ("weight", "state")
 _GIVEN = ("input", "own input", "noise")
 """What both runs are given: where it differs, the difference is not one of rounding."""
-
-
-def measure(options: RecordOptions, seed: int, around: Around) -> None:
-    """Run the recorded script again and add to its trace what noise does; a failure is said in the trace and here."""
-    _say(options, "a second run with weights moved by one ulp, to measure noise; its output is not shown")
-    floor = Floor()
-    try:
-        with around.kept() as writes, tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
-            path = Path(folder) / "again.h5"
-            again = replace(options, output=path, quiet=True, keep_running=False, force=True)
-            trace = str(options.output.resolve())
-            code = children.run_child("calibrate", again, place=around, trace=trace, seed=seed, writes=str(writes))
-            floor, why = _floor(options.output, path, code)
-    except KeyboardInterrupt:
-        why = "interrupted"
-    except (CannotKeepError, OSError) as error:
-        why = str(error)
-    if why:
-        known = f"noise is known of {len(floor.steps)} steps" if floor.steps else "noise is not known"
-        _say(options, f"the second run: {why}; {known}")
-    if around.left:
-        _say(options, f"left as it is, it may be the second run's: {said(around.left, around.folder)}")
-    with TraceWriter.reopen(options.output) as writer:
-        writer.noise(floor.steps, floor.updates, why)
-
-
-def _say(options: RecordOptions, words: str) -> None:
-    if not options.quiet:
-        print(f"tfdiff: {words}", file=sys.stderr)
 
 
 @dataclass
@@ -71,9 +35,11 @@ class Floor:
     """Per step the relative error of each observation."""
     updates: list[dict[int, float]] = field(default_factory=list)
     """Per step the relative error of what it changed each variable by."""
+    final: dict[int, float] = field(default_factory=dict)
+    """By variable that of its value after the last step."""
 
 
-def _floor(path: Path, again: Path, code: int) -> tuple[Floor, str]:
+def measure_floor(path: Path, again: Path, code: int) -> tuple[Floor, str]:
     """What the two traces say, and what was not as it should be ("" if nothing)."""
     floor = Floor()
     try:
@@ -86,6 +52,7 @@ def _floor(path: Path, again: Path, code: int) -> tuple[Floor, str]:
                     return floor, f"what it was fed at step {step} is not what the first run was fed"
                 floor.steps.append(errors)
                 floor.updates.append(update_noise(first, second, step))
+            floor.final = _final(first, second, len(floor.steps) - 1)
             ended = second.end.why if second.end is not None else "it was killed"
             done = len(floor.steps)
             return floor, "" if done == first.steps else f"it ended after {done} steps: {ended}"
@@ -98,10 +65,19 @@ def update_noise(a: Trace, b: Trace, step: int) -> dict[int, float]:
     found = {}
     for index, variable in a.variables.items():
         values = [trace.value_after(index, at) for trace in (a, b) for at in (step - 1, step)]
-        if variable.kind not in _MOVING or any(v is None or v.shape != variable.shape for v in values):
+        if variable.kind not in MOVING or any(v is None or v.shape != variable.shape for v in values):
             continue
         before, after, b_before, b_after = (np.asarray(value, np.float64) for value in values)
         found[index] = relative_error(after - before, b_after - b_before)
+    return found
+
+
+def _final(a: Trace, b: Trace, step: int) -> dict[int, float]:
+    found = {}
+    for index, variable in a.variables.items():
+        first, second = (trace.value_after(index, step) for trace in (a, b))
+        if variable.kind in MOVING and first is not None and second is not None and first.shape == second.shape:
+            found[index] = relative_error(first, second)
     return found
 
 

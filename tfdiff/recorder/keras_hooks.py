@@ -13,11 +13,13 @@ from tfdiff.recorder.any_keras_hooks import (
     fitting,
     layer_call,
     loss_call,
+    stepwise,
 )
 from tfdiff.recorder.evaluation import hook_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     from tfdiff.recorder.parts import Parts
@@ -134,6 +136,16 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
     patches.wrap(Trainer, "compile", compiling(recording, _one_step))
     patches.wrap(TensorFlowTrainer, "fit", fitting(recording, _one_step))
     hook_evaluation(recording, patches, TensorFlowTrainer)
+
+
+def one_step_each(patches: Patches, quiet: Callable[[], AbstractContextManager[object]]) -> None:
+    """Only one step per execution, where nothing is recorded."""
+    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+    from keras.src.trainers.trainer import Trainer
+
+    make_compile, make_fit = stepwise(_one_step, quiet)
+    patches.wrap(Trainer, "compile", make_compile)
+    patches.wrap(TensorFlowTrainer, "fit", make_fit)
 
 
 def _one_step(model: Any) -> bool:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
 from tfdiff.recorder import children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
 from tfdiff.recorder.around import Around
-from tfdiff.recorder.floor import measure
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.isolation import Isolating
+from tfdiff.recorder.measure import Measurement
+from tfdiff.recorder.observer import observe
 from tfdiff.recorder.output import Output
 from tfdiff.recorder.parts import Parts
 from tfdiff.recorder.patching import Patches
@@ -29,6 +27,7 @@ from tfdiff.recorder.plan import Planned, make_plan
 from tfdiff.recorder.recording import Recording
 from tfdiff.recorder.rowsource import RowSources
 from tfdiff.recorder.script import StopRecording, run_script
+from tfdiff.recorder.seeds import seed_draws, seed_libraries
 from tfdiff.recorder.share import Share
 from tfdiff.recorder.writes import Writes
 from tfdiff.trace.reader import open_trace
@@ -66,10 +65,10 @@ def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = N
 
 def _measured(options: RecordOptions) -> int:
     """The run that counts, then those that measure what noise does to it."""
-    around, seed = Around.look(options), _seed()
-    code = _main_pass(options, None, seed)
+    around, seed, beats = Around.look(options), _seed(), list[int]()
+    code = _main_pass(options, None, seed, beats)
     if code == 0:
-        measure(options, seed, around)
+        Measurement(options, seed, beats[0], around).make()
     return code
 
 
@@ -95,6 +94,7 @@ def child_main(text: str) -> int:
 
     scout: the script with nothing shared, to learn its structure.
     calibrate: the script with what a recorded run of it was given, its weights moved by one ulp.
+    observe: the script with nothing recorded, for the values of its variables in the end.
     isolate: the script with the reference's values over its own, see `isolated_pass`.
     """
     order = json.loads(text)
@@ -112,10 +112,12 @@ def _further(order: dict[str, Any]) -> int:
     options, seed = children.from_json(order["options"]), order["seed"]
     if order["kind"] == "scout":
         return _main_pass(options, None, seed)
+    if order["kind"] == "observe":
+        return observe(options, seed, order["beats"])
     if order["kind"] == "isolate":
         return _isolated(options, order)
     with open_trace(order["trace"]) as trace:
-        return _main_pass(options, plan_again(trace, move=True), seed)
+        return _main_pass(options, plan_again(trace, move=True), seed, [])
 
 
 def _isolated(options: RecordOptions, order: dict[str, Any]) -> int:
@@ -123,17 +125,23 @@ def _isolated(options: RecordOptions, order: dict[str, Any]) -> int:
         with open_trace(order["scout"]) as scout:
             planned = make_plan(reference, scout, options.share)
         isolating = Isolating(reference, free, isolated_pass.from_order(order))
-        return _main_pass(options, planned, order["seed"], isolating)
+        return _main_pass(options, planned, order["seed"], isolating=isolating)
 
 
 def _main_pass(
-    options: RecordOptions, planned: Planned | None, seed: int | None, isolating: Isolating | None = None
+    options: RecordOptions,
+    planned: Planned | None,
+    seed: int | None,
+    beats: list[int] | None = None,
+    isolating: Isolating | None = None,
 ) -> int:
+    """One run of the script. `beats` asks for what its last step is counted by (see `observer`), and for draws that a
+    further run can repeat.
+    """
     folder = Path.cwd() if options.module else Path(options.script).resolve().parent
-    session = _Session(options, folder, planned, isolating)
+    session = _Session(options, folder, planned, None if beats is None else seed, isolating)
     if seed is not None:  # the same for every pass of this script, for scripts that set no seed themselves
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002 - the global state is what such scripts use
+        seed_libraries(seed)
     complete, why, code = False, "the script was interrupted", 1
     try:
         code = run_script(options.script, options.arguments, module=options.module)
@@ -147,6 +155,8 @@ def _main_pass(
         if code == 0:
             raise error
         return code
+    if beats is not None:
+        beats.append(session.recording.output.beats)
     session.tell()
     return code
 
@@ -177,10 +187,17 @@ class _Session:
     """Everything that is set up for one pass and taken down after it."""
 
     def __init__(
-        self, options: RecordOptions, folder: Path, planned: Planned | None, isolating: Isolating | None = None
+        self,
+        options: RecordOptions,
+        folder: Path,
+        planned: Planned | None,
+        seed: int | None = None,
+        isolating: Isolating | None = None,
     ) -> None:
         self._options = options
         self._planned = planned
+        self._seed = seed
+        """Of draws without a seed; None leaves them to TensorFlow."""
         output = Output(options, options.output, quiet=options.quiet)
         self.recording = Recording(
             Frames(folder), output, Share(planned.plan if planned is not None else None), RowSources()
@@ -205,6 +222,8 @@ class _Session:
         from tfdiff.recorder import tf_hooks
 
         self._tensorflow = True
+        if self._seed is not None:
+            seed_draws(self._seed, self._patches)
         tf_hooks.install(self._parts, self._patches)
 
     def _on_keras(self, module: Any) -> None:

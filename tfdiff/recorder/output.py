@@ -39,6 +39,8 @@ class Output:
         self.steps = 0
         self.evals = 0
         self.done = False
+        self.beats = 0
+        """Count of the run's beats up to the end of its last step."""
         self.header = Header(
             script=options.script if options.module else options.script.replace("\\", "/").rpartition("/")[2],
             arguments=options.arguments,

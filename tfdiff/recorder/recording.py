@@ -12,8 +12,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tfdiff.recorder.beats import Beats
 from tfdiff.recorder.context import Context
 from tfdiff.recorder.graphs import Programs
+from tfdiff.recorder.numerics import numerics
 from tfdiff.recorder.script import StopRecording
 from tfdiff.recorder.steps import StepBuilder
 from tfdiff.recorder.taps import Taps
@@ -64,6 +66,7 @@ class Recording:
         """True while tfdiff itself runs TensorFlow ops, which are nobody's business."""
         self.tapes: list[Any] = []
         self.started = False
+        self.beats = Beats()
         self.at_forwards: list[Callable[[], object]] = []
         """What is to be noted besides when nothing trained and forward passes become the steps."""
         self.training_call = False
@@ -125,6 +128,7 @@ class Recording:
     def _emit(self, step: Any) -> None:
         if not self.output.done:
             self.share.check(self.output.steps, step.records)
+            self.output.beats = self.beats.count
             if self.isolating is not None:
                 self.isolating.check(self.output.steps, step.records)
         self.output.step(step, self.variables, self.rows)
@@ -189,6 +193,7 @@ class Recording:
             return
         self.started = True
         with self.quiet():
+            self.output.update(numerics=numerics())
             self.share.start(self.variables, self.output)
 
     def late_variable(self, entry: Any, variable: Any) -> None:

@@ -47,6 +47,7 @@ class RowSources:
     def __init__(self) -> None:
         self._sources: dict[tuple[str, str | None, int], _Source] = {}
         self._transforms: dict[tuple[str, str | None], _Transform] = {}
+        self._drawing: dict[tuple[str, str | None], tuple[str, ...]] = {}
         self._described: list[tuple[RowSource, Hashes]] | None = None
 
     def add(self, name: str, place: str | None, parts: list[Any]) -> None:
@@ -89,6 +90,11 @@ class RowSources:
         found.drawn.append((row_signatures(made), row_signatures(originals), int(changed.sum())))
         self._described = None
 
+    def drawing(self, name: str, place: str | None, ops: list[str]) -> None:
+        """A map on the way into the step that draws random numbers, by these ops: the rows it makes are not seen."""
+        self._drawing[name, place] = tuple(ops)
+        self._described = None
+
     def described(self) -> list[tuple[RowSource, Hashes]]:
         """Each source with the signature of each of its rows (uint64)."""
         if self._described is None:
@@ -105,6 +111,10 @@ class RowSources:
                 hashes = np.concatenate([*made, *originals])
                 source = RowSource(name, place, len(hashes) // 2, t.parts, transformed=sum(changed))
                 self._described.append((source, hashes))
+            self._described += [
+                (RowSource(name, place, 0, ops, transformed=0), np.zeros(0, np.uint64))
+                for (name, place), ops in self._drawing.items()
+            ]
         return self._described
 
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.recorder import gradient_hooks, loop_hooks, v1_optimizers
+from tfdiff.recorder import dataset_hooks, gradient_hooks, loop_hooks, v1_optimizers
 from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
 from tfdiff.recorder.stream import ALIAS_OPS, FORCED
 from tfdiff.recorder.tensors import handle_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tfdiff.recorder.parts import Parts
     from tfdiff.recorder.patching import Patches
@@ -38,6 +38,7 @@ def install(parts: Parts, patches: Patches) -> None:
     _hook_variables(recording, patches)
     _hook_arrays(parts, patches)
     _hook_switches(recording, patches)
+    dataset_hooks.install(recording, patches)
     session_hooks.install(parts, patches)
     v1_optimizers.install(parts, patches)
     loop_hooks.install(parts, patches)
@@ -69,9 +70,11 @@ def _hook_ops(parts: Parts, patches: Patches) -> None:
     recording = parts.recording
 
     def callback(op_type: Any, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None) -> Any:
+        kind = op_type.decode() if isinstance(op_type, bytes) else op_type
+        if graph is None and recording.watching:
+            recording.beats.op(kind, inputs, counts=recording.active)
         if not recording.active:
             return None
-        kind = op_type.decode() if isinstance(op_type, bytes) else op_type
         if graph is None:
             parts.eager.op(kind, inputs, attrs, outputs)
             return None
@@ -113,6 +116,7 @@ def _hook_functions(parts: Parts, patches: Patches) -> None:
                 return results
             parts.calls.before(name)
             results = original(self, *args)
+            recording.beats.run()
             parts.calls.after(name, args, results or ())
             return results
 
@@ -255,7 +259,6 @@ def _hook_variables(recording: Recording, patches: Patches) -> None:
 def _hook_arrays(parts: Parts, patches: Patches) -> None:
     """NumPy arrays that become tensors: explicitly, as an argument of a Python function, or of an op itself."""
     from tensorflow.python import pywrap_tfe
-    from tensorflow.python.data.ops import dataset_ops
     from tensorflow.python.framework import constant_op
 
     recording = parts.recording
@@ -282,19 +285,8 @@ def _hook_arrays(parts: Parts, patches: Patches) -> None:
 
         return TFE_Py_FastPathExecute
 
-    def make_slices(original: Callable[..., Any]) -> Callable[..., Any]:
-        def from_tensor_slices(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            if recording.active:
-                import tensorflow as tf
-
-                recording.rows.add("dataset", recording.frames.here().called, _leaves(tf.nest.flatten(tensors)))
-            return original(tensors, *args, **kwargs)
-
-        return from_tensor_slices
-
     patches.wrap(constant_op, "convert_to_eager_tensor", make_convert)
     patches.wrap(pywrap_tfe, "TFE_Py_FastPathExecute", make_execute)
-    patches.wrap(dataset_ops.DatasetV2, "from_tensor_slices", make_slices)
 
 
 def _argument(parts: Parts, argument: Any) -> Any:
@@ -315,12 +307,6 @@ def _argument(parts: Parts, argument: Any) -> Any:
     ):
         return [_argument(parts, a) for a in argument]
     return argument
-
-
-def _leaves(leaves: Sequence[Any]) -> list[Any]:
-    """Arrays only; a symbolic tensor (from_tensor_slices inside a dataset's own function) has no rows to see."""
-    arrays = [leaf.numpy() if hasattr(leaf, "numpy") else leaf for leaf in leaves]
-    return [array for array in arrays if isinstance(array, np.ndarray)]
 
 
 def _hook_switches(recording: Recording, patches: Patches) -> None:

@@ -15,11 +15,13 @@ from tfdiff.recorder.any_keras_hooks import (
     fitting,
     layer_call,
     loss_call,
+    stepwise,
 )
 from tfdiff.recorder.evaluation import hook_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import ModuleType
 
     from tfdiff.recorder.parts import Parts
@@ -168,6 +170,15 @@ def _hook_training(recording: Recording, patches: Patches) -> None:
     patches.wrap(Model, "compile", compiling(recording, _one_step))
     patches.wrap(Model, "fit", fitting(recording, _one_step))
     hook_evaluation(recording, patches, Model)
+
+
+def one_step_each(patches: Patches, quiet: Callable[[], AbstractContextManager[object]]) -> None:
+    """Only one step per execution, where nothing is recorded."""
+    from tf_keras.src.engine.training import Model
+
+    make_compile, make_fit = stepwise(_one_step, quiet)
+    patches.wrap(Model, "compile", make_compile)
+    patches.wrap(Model, "fit", make_fit)
 
 
 def _one_step(model: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import recorded_weights
@@ -30,6 +31,7 @@ def document(trace: Trace) -> dict[str, Any]:
         "script": header.script,
         "arguments": list(header.arguments),
         "versions": dict(header.versions),
+        "numerics": dict(header.numerics),
         "options": dict(header.options),
         "reference": header.reference,
         "shared": dict(header.shared),
@@ -50,6 +52,8 @@ def document(trace: Trace) -> dict[str, Any]:
             for source, _ in trace.row_sources
         ],
         "ended": _ended(trace),
+        "noise": {"steps": trace.calibrated, "why": trace.not_calibrated},
+        "observer": None if trace.observed is None else finite(asdict(trace.observed)),
         "not_shared": [dict(entry) for entry in header.not_shared],
         "not_recorded": [dict(entry) for entry in header.not_recorded],
         "switched_off": [dict(entry) for entry in header.switched_off],
@@ -63,6 +67,7 @@ def render(document: dict[str, Any]) -> str:
         f"{plain(document['file'])}: {document['format']} version {document['version']}, {size(document['bytes'])}",
         f"  script     {plain(command)}",
         f"  versions   {_pairs(document['versions'])}",
+        *([f"  numerics   {_pairs(document['numerics'])}"] if document["numerics"] else []),
         f"  options    {_pairs(document['options'])}",
         f"  steps      {document['steps']:,} complete{_forward(document)}; {plain(document['ended'])}",
         f"  sites      {document['sites']:,} ({_counts(document['sites_by_role'])})",
@@ -71,6 +76,7 @@ def render(document: dict[str, Any]) -> str:
     if document["reference"]:
         shared = sharing(recorded_weights(document["shared"]), document["shared"])
         lines.append(f"  reference  {plain(document['reference'])}; shared: {shared}")
+    lines += [f"  noise      {_noise(document)}", f"  observer   {_observer(document['observer'])}"]
     lines += [f"  rows       {_rows(entry)}" for entry in document["rows"]]
     passes = document["evaluations"]
     lines += [f"  evaluation {_pass(entry)}" for entry in passes[:LISTED]]
@@ -81,6 +87,28 @@ def render(document: dict[str, Any]) -> str:
             f"  {title}: {plain(entry.get('what', '?'))}: {plain(entry.get('why', '?'))}" for entry in document[key]
         ]
     return "\n".join(lines)
+
+
+def _noise(document: dict[str, Any]) -> str:
+    found = document["noise"]
+    if found["why"] is None:
+        return "not measured"
+    why = f"; {plain(found['why'])}" if found["why"] else ""
+    return f"measured for {found['steps']:,} of {count(document['steps'], 'step')}{why}"
+
+
+def _observer(found: dict[str, Any] | None) -> str:
+    """What a run without recording showed."""
+    if found is None:
+        return "no run without recording was made"
+    if found["ok"] is None:
+        return f"a run without recording shows nothing: {plain(found['why'])}"
+    if found["ok"]:
+        return f"a run without recording ends alike (relative error {_metric(found['error'])})"
+    return (
+        f"a run without recording ends otherwise in {plain(found['where'])} (relative error {_metric(found['error'])}, "
+        f"noise {_metric(found['noise'])}): a fault of tfdiff"
+    )
 
 
 def _evaluation(trace: Trace, number: int) -> dict[str, Any]:
@@ -145,6 +173,8 @@ def _counts(values: dict[str, int]) -> str:
 
 def _rows(entry: dict[str, Any]) -> str:
     where = f", {plain(entry['source'])}" if entry["source"] else ""
+    if entry["transformed"] is not None and not entry["rows"]:
+        return f"{plain(entry['name'])}: draws random numbers ({', '.join(map(plain, entry['parts']))}){where}"
     if entry["transformed"] is not None:
         made = f"{count(entry['rows'], 'row')} made, {entry['transformed']:,} of them changed"
         return f"{plain(entry['name'])}: {made}{where}"

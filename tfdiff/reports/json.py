@@ -30,6 +30,7 @@ def document(result: Result) -> dict[str, Any]:
         "a": _side(result.a_trace, result.a_header),
         "b": _side(result.b_trace, result.b_header),
         "steps": {"a": result.a_steps, "b": result.b_steps, "compared": result.compared, "horizon": result.horizon},
+        "judged": result.compared if result.judged is None else result.judged,
         "evaluations": {key: result.evaluations.get(key, 0) for key in ("a", "b", "compared")},
         "shared": {
             "weights": shared_weights(result),
@@ -42,7 +43,7 @@ def document(result: Result) -> dict[str, Any]:
         "own": [_divergence(divergence) for divergence in result.own],
         "divergences": [_divergence(divergence) for divergence in result.divergences],
         "isolation": _isolation(result.isolation),
-        "tolerance": {"source": result.tolerance_source, "observer": None},
+        "tolerance": {"source": result.tolerance_source, "observer": _observer(result)},
         "not_shared": [dict(entry) for entry in result.not_shared],
         "not_recorded": [dict(entry) for entry in result.not_recorded],
         "unpaired": dict(zip("ab", unpaired(result), strict=True)),
@@ -63,8 +64,21 @@ def finite(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
+def _observer(result: Result) -> dict[str, Any] | None:
+    """Return whether recording changed what a computes; None where that was not (or could not be) looked at."""
+    found = result.observer
+    if found is None or found.ok is None:
+        return None
+    return {"ok": found.ok, "error": finite(found.error), "loss": finite(found.loss), "where": found.where}
+
+
 def _side(trace: str, header: Header) -> dict[str, Any]:
-    return {"trace": trace, "script": header.script, "versions": dict(header.versions)}
+    return {
+        "trace": trace,
+        "script": header.script,
+        "versions": dict(header.versions),
+        "numerics": dict(header.numerics),
+    }
 
 
 def _isolation(done: Isolated | None) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ def render(result: Result, paths: tuple[str, str] | None = None) -> str:
         _reasons("Changed while recording", (*result.a_header.switched_off, *result.b_header.switched_off)),
         _unpaired(result),
         _list("Notes", map(plain, result.notes)),
+        _observer(result),
         _tolerance(result),
         _next(result, a, b),
     )
@@ -50,11 +51,19 @@ def headline(result: Result) -> str:
     phases = " and ".join(dict.fromkeys(own.phase for own in result.own))
     weights = shared_weights(result)
     agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
+    if result.judged is not None and result.judged < result.compared:
+        agree = (
+            f"{agree} in {result.judged:,} of {count(result.compared, _step(result))}"
+            if agree and result.judged
+            else ""
+        )
     return f"DIVERGED in what b had of its own ({phases}){agree}"
 
 
 def _compared(result: Result) -> str:
     steps, evaluations = count(result.compared, _step(result)), result.evaluations.get("compared", 0)
+    if result.judged is not None and result.judged < result.compared:
+        steps = f"{result.judged:,} of {steps}"
     return f"{steps} and {count(evaluations, 'evaluation')}" if evaluations else steps
 
 
@@ -90,6 +99,7 @@ def _basis(result: Result) -> list[str]:
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
+        *_numerics(result),
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
@@ -99,6 +109,17 @@ def _basis(result: Result) -> list[str]:
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
     return lines
+
+
+def _numerics(result: Result) -> list[str]:
+    """What rounding depends on: a's, and what is otherwise in b."""
+    a, b = result.a_header.numerics, result.b_header.numerics
+    if not a or not b:
+        return []
+    other = [f"{plain(name)} {plain(b.get(name, 'unknown'))}" for name in {**a, **b} if a.get(name) != b.get(name)]
+    same = ", ".join(f"{plain(name)} {plain(value)}" for name, value in a.items())
+    told = f"b otherwise: {', '.join(other)}" if other else "b alike"
+    return _wrapped(f"numerics  {same}; {told}", "  ", hang=10)
 
 
 def _isolated(result: Result) -> str:
@@ -215,6 +236,18 @@ def _unpaired(result: Result) -> list[str]:
 def _names(names: Sequence[str]) -> str:
     shown = ", ".join(plain(name) for name in names[:LISTED])
     return f"{shown} and {len(names) - LISTED:,} more" if len(names) > LISTED else shown
+
+
+def _observer(result: Result) -> list[str]:
+    """Only what is not as it should be."""
+    found = result.observer
+    if found is None or found.ok is not False:
+        return []
+    words = (
+        f"Recording changes a: without it {plain(found.where)} ends otherwise (relative error {number(found.error)}, "
+        f"noise {number(found.noise)}). That is a fault of tfdiff, please report it"
+    )
+    return _wrapped(words, "")
 
 
 def _tolerance(result: Result) -> list[str]:

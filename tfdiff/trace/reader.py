@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.errors import TraceError
-from tfdiff.model import End, Header, Isolated, RowSource, Site, Variable
+from tfdiff.model import End, Header, Isolated, Observed, RowSource, Site, Variable
 from tfdiff.trace.block import Block, Part, Source, read_counted
 from tfdiff.trace.codec import build, build_all
 from tfdiff.trace.guard import damage, damaged, open_file, shown
@@ -54,6 +54,8 @@ class Trace:
     header: Header
     end: End | None
     """None: the writer was killed."""
+    observed: Observed | None
+    """Whether a run that was not recorded ended as this one did; None where that was not looked at."""
     steps: int
     """Complete steps."""
     variables: dict[int, Variable]
@@ -73,6 +75,7 @@ class Trace:
         self.steps = self._counts["steps"]
         self.variables, self.sites = {}, {}
         self.end, self.isolation = None, None
+        self.observed = None
         self._rows: Part | None = None
         self._noise: Part | None = None
         self._errors: _Noise | None = None
@@ -213,6 +216,8 @@ class Trace:
             self._rows = part
         elif kind == "noise":
             self._noise = part
+        elif kind == "observer":
+            self.observed = build(Observed, document.get("observed"))
         elif kind == "evals":
             self._count("evals", document.get("count"))
         elif kind == "isolation":

@@ -79,7 +79,7 @@ SCHEMA = Schema(
         ("steps", "one block per training step"),
         ("initial", "values of the variables before step 0 as the run used them (after sharing)"),
         ("own", "the same values before sharing replaced them"),
-        ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, noise, end"),
+        ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, noise, observer, end"),
         ("evals", "one block per evaluation or prediction pass; missing in older files, counted in a document"),
         ("isolated", "one block per step of the isolated pass; missing in older files, counted in a document"),
     ),
@@ -152,6 +152,10 @@ SCHEMA = Schema(
                 "reason where not all are measured; data holds the relative errors of the observations as `<f4`, step "
                 'by step (NaN: unknown), with "crc32"'
             ),
+        ),
+        (
+            "observer",
+            'one `Observed` in "observed": whether a run that was not recorded ended alike',
         ),
         ("end", 'one `End` in "end"; missing when the writer was killed'),
         (

@@ -64,21 +64,28 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         block = source.eval(number)
         if block.evaluation is not None and block.evaluation.after <= steps:
             writer.packed("evals", repack(block, wanted), sites, block.evaluation)
+    writer.rows(source.row_sources, source.batch_rows)
+    _copy_further_runs(source, writer, steps, wanted)
+    if source.end is not None:
+        said = "step" if steps == 1 else "steps"
+        writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))
+
+
+def _copy_further_runs(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> None:
+    """What the passes behind the main one have added."""
     if source.isolation is not None:
         isolated = min(steps, source.isolated_steps)
         for step in range(isolated):
             block = source.isolated(step)
             writer.isolated(block.info, repack(block, wanted))
         writer.isolation(replace(source.isolation, steps=isolated), source.sites.values())
-    writer.rows(source.row_sources, source.batch_rows)
     if source.not_calibrated is not None:
         measured = (source.noise(step) for step in range(steps))
         known = [errors for errors in measured if errors is not None]
         updates = [source.update_noise(step) for step in range(len(known))]
         writer.noise(known, updates, source.not_calibrated)
-    if source.end is not None:
-        said = "step" if steps == 1 else "steps"
-        writer.end(replace(source.end, why=f"{source.end.why}, cut to {steps} {said}"))
+    if source.observed is not None:
+        writer.observed(source.observed)
 
 
 def repack(block: Block, wanted: Wanted, ids: Mapping[int, int] | None = None) -> Packed:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import End, EvalInfo, Header, Isolated, RowSource, Site, StepInfo, Variable
+    from tfdiff.model import End, EvalInfo, Header, Isolated, Observed, RowSource, Site, StepInfo, Variable
     from tfdiff.trace.records import Record
 
     Hashes = npt.NDArray[np.uint64]
@@ -143,6 +143,10 @@ class TraceWriter:
         counts = [len(step) for step in steps]
         document = {"kind": "noise", "steps": counts, "updates": changes, "why": why, "crc32": zlib.crc32(data.data)}
         self._document(document, data)
+
+    def observed(self, observed: Observed) -> None:
+        """Whether a run that was not recorded ended as this one did."""
+        self._document({"kind": "observer", "observed": observed})
 
     def end(self, end: End) -> None:
         """How the recording ended; the last call wins."""

@@ -45,7 +45,12 @@ def _(network, draw):
     if layer is None:
         return None
     other = draw.choice([name for name in FUNCTIONS if name != layer.activation])
-    return of_layer(network, layer, "swapped", ("activation",), activation=other)
+    fault = of_layer(network, layer, "swapped", ("activation",), activation=other)
+    # A silu is a sigmoid and a product: where the sigmoid is all, it is the layer behind that comes too early.
+    near = lines(*behind(network, layer.name)) | {"loss"}
+    if (layer.activation, other) == ("silu", "sigmoid"):
+        return replace(fault, b_labels=fault.b_labels | near)
+    return replace(fault, a_labels=fault.a_labels | near) if (other, layer.activation) == ("silu", "sigmoid") else fault
 
 
 @kind("activation-missing")
@@ -119,7 +124,9 @@ def _(network, draw):
         return None
     fault = of_layer(network, layer, "", ("bias-missing",), bias=False)
     near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
-    return replace(fault, b_labels=near, steps=(0,) if layer.bias_start else (1,))
+    # One of zeros changes nothing before it has moved, but for the norm of all gradients, if they are clipped by it.
+    steps = (0,) if layer.bias_start else (1,) if network.optimizer.clip is None else (0, 1)
+    return replace(fault, b_labels=near, steps=steps)
 
 
 def _before_pool(network: Network) -> list[spec.Conv]:
@@ -241,7 +248,7 @@ def _(network, draw):
     # Softmax twice, or none at all.
     other = replace(loss, softmax=loss.softmax, from_logits=not loss.from_logits)
     at = frozenset({"loss", "prob/make", "prob/forward"})
-    said = f"from_logits {loss.from_logits} -> {other.from_logits}"
+    said = f"loss from_logits {loss.from_logits} -> {other.from_logits}"
     return Fault(said, replace(network, loss=other), ("loss",), (0,), at, at, ("loss-from-logits",))
 
 
@@ -373,7 +380,7 @@ def _(network, draw):
 @kind("frozen")
 def _(network, draw):
     layer = _one(draw, [*layers(network, spec.Dense), *layers(network, spec.Conv)])
-    if layer is None:
+    if layer is None or layers(network, spec.StopGradient):
         return None
     at = lines(layer.name) | {"apply", "gradient", "parameters", "opt/make"}
     b = changed(network, layer, trainable=False)
@@ -389,10 +396,12 @@ def _(network, draw):
     layer = network.layers[at]
     if isinstance(layer, spec.Residual):
         return None
+    if any(not getattr(one, "trainable", True) for one in spec.walk(network.layers)):
+        return None  # a frozen layer in front would have no gradient anyway
     b = put(network, layer, layer, spec.StopGradient("stop"))
     near = lines(layer.name, *behind(network, layer.name)) | {"loss"}
     b_lines = near | lines("stop")
-    return Fault(f"gradient stopped behind {layer.name}", b, ("backward",), (0,), near, b_lines, ("grad-stopped",))
+    return Fault(f"{layer.name} gradient stopped behind it", b, ("backward",), (0,), near, b_lines, ("grad-stopped",))
 
 
 def _schedule(network: Network, boundary: int | None) -> Fault:

@@ -1,7 +1,7 @@
 """The smallest change of each continuous setting that is still found where it is, in one fixed network.
 
 A change of size d makes a value v into v * (1 + d), a decay v (momentum, beta, rho) into 1 - (1 - v) * (1 + d). The
-search goes down in powers of ten and then halves the last one (on a logarithmic scale) as often as it is told to.
+search goes down in powers of ten and then halves the last one on a logarithmic scale.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STYLES = ("keras_sequential", "raw_function")
 LEAST = 1e-7
-HALVINGS = 2
+HALVINGS = 1
 LAYERS: dict[str, Layer] = {
     layer.name: layer
     for layer in (
@@ -126,7 +126,7 @@ Found = tuple[float, Outcome]
 
 def _search(tried: Callable[[float], Outcome]) -> tuple[Found | None, Found | None]:
     """The smallest change that was found, and the largest below it that was not."""
-    found, missed, change = None, None, 0.3
+    found, missed, change = None, None, 0.1
     while change >= LEAST and missed is None:
         outcome = tried(change)
         if outcome.verdict == "right":

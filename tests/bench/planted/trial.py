@@ -161,10 +161,7 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
     """Whether the first divergence is where the first fault is, and which faults were found at all."""
     first = result.first
     everything = [*result.divergences, *result.own]
-    found = tuple(
-        any(one.step in fault.steps and one.phase in fault.phases and _at(one, *places[n]) for one in everything)
-        for n, fault in enumerate(trial.faults)
-    )
+    found = _found(trial.faults, places, everything)
     extra = tuple(told(one) for one in everything if not any(_at(one, *place) for place in places))
     common = {
         "phase": first.phase if first else "-",
@@ -188,6 +185,23 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
         verdict = "not found" if missing else "right"
         return Outcome(trial, verdict, f"missing: {', '.join(missing)}; found: {told_all}", **common)
     return Outcome(trial, _verdict(first, trial.faults[0], places[0]), said, **common)
+
+
+def _found(
+    faults: tuple[Fault, ...], places: list[tuple[set[str], set[str]]], everything: list[Divergence]
+) -> tuple[bool, ...]:
+    """Per fault, whether a divergence is at its place; one divergence is for one fault."""
+    fitting = [
+        [
+            n
+            for n, one in enumerate(everything)
+            if one.step in fault.steps and one.phase in fault.phases and _at(one, *at)
+        ]
+        for fault, at in zip(faults, places, strict=True)
+    ]
+    if len(fitting) == 2 and fitting[0] == fitting[1] and len(fitting[0]) == 1:
+        return True, False
+    return tuple(bool(fits) for fits in fitting)
 
 
 def _verdict(first: Divergence | None, fault: Fault, places: tuple[set[str], set[str]]) -> str:

@@ -194,18 +194,19 @@ def penalties():
     """Regularizers of kernel, bias and activity, and `add_loss`."""
     x, y = normal(N, 6), normal(N, 1)
     kinds, strength = keras.regularizers, 0.03 if fault else 0.01
-    first = layers.Dense(8, activation="relu", kernel_regularizer=kinds.l2(strength), bias_regularizer=kinds.l1(0.002))
+    both = {"kernel_regularizer": kinds.l2(strength), "bias_regularizer": kinds.l1(0.002)}
+    first = layers.Dense(8, activation="relu", **both)  # mark: penalties
     second = layers.Dense(5, activity_regularizer=kinds.l2(0.003))
     model = keras.Sequential([keras.Input((6,)), first, second, Penalty(), layers.Dense(1)])
     optimizer, loss = keras.optimizers.Adam(0.01), keras.losses.MeanSquaredError()
     if style == "fit":
-        model.compile(optimizer, loss)
-        model.fit(x, y, batch_size=B, epochs=2, shuffle=False, verbose=0)
+        model.compile(optimizer, loss)  # mark: total
+        model.fit(x, y, batch_size=B, epochs=2, shuffle=False, verbose=0)  # mark: total is called
         return
 
     def loss_of(a, b):
         value = loss(b, model(a, training=True))
-        return value + tf.add_n(model.losses)  # mark: penalties
+        return value + tf.add_n(model.losses)
 
     train(model, optimizer, loss_of, x, y)
 

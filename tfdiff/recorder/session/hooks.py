@@ -32,7 +32,10 @@ def _hook_runs(parts: Parts, patches: Patches) -> None:
                 return original(self, None, targets, fetches, feeds, None, None)
 
             def main(targets: list[Any], fetches: list[Any], feeds: dict[Any, Any]) -> Any:
-                return original(self, handle, targets, fetches, feeds, options, run_metadata)
+                results = original(self, handle, targets, fetches, feeds, options, run_metadata)
+                if recording.active:
+                    recording.beats.run()
+                return results
 
             if not recording.active:
                 if recording.elsewhere:
