@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.alike import Alike
-from tfdiff.comparison.joints import Place, joint_of, kept_sites, may_stand, operand_pairs, places
+from tfdiff.comparison.joints import Place, joint_of, kept_sites, may_stand, operand_pairs, places, unclear_keys
 from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.runs import FIRST_STEPS, StepView, pair_runs, view_step
 from tfdiff.comparison.steps import ENDING, START_LIMIT, judge_steps
@@ -64,9 +64,11 @@ def _joints(runs: Runs, result: StepsResult) -> tuple[Joint, ...]:
         peeled = [place for finding in result.findings for place in peels(view, finding, alike, ends, kept)]
         peeled += [place for finding in result.findings for place in fed(view, finding, kept)]
         peeled += _branches(view, matching, alike, ends, kept)
+        unclear = unclear_keys(view)
         for place in (*new, *peeled):
             joint = joint_of(view, place)
-            found.setdefault(joint.b, joint)
+            if joint.b[:-1] not in unclear:
+                found.setdefault(joint.b, joint)
         for graph, sites in zip((view.a, view.b), known, strict=True):
             sites |= {graph.observations[index].site.id for index in graph.order}
     return tuple(found.values())
@@ -101,8 +103,18 @@ def _branches(
     return [
         Place(a, b)
         for a, b in found
-        if a not in matching.from_a and b not in matching.from_b and _writable(view, a, b, None, kept)
+        if a not in matching.from_a
+        and b not in matching.from_b
+        and _of_batch(view, a)
+        and _writable(view, a, b, None, kept)
     ]
+
+
+def _of_batch(view: StepView, index: int) -> bool:
+    """Whether a tensor of a's has an entry for each row of the batch: no statistic of it."""
+    shape = view.a.observations[index].shape
+    rows = {seen.shape[0] for seen in view.a.observations if seen.site.role == "input" and seen.shape}
+    return len(shape) > 1 and shape[0] in rows
 
 
 def peels(
@@ -134,7 +146,7 @@ def fed(view: StepView, finding: Finding, kept: frozenset[int]) -> Iterator[Plac
     divergence, cut = finding.divergence, finding.cut
     if divergence.step == view.step and divergence.phase == "forward" and cut is not None:
         order = _turned(cut)
-        if _writable(view, cut.a, cut.b, order, kept):
+        if _of_batch(view, cut.a) and _writable(view, cut.a, cut.b, order, kept):
             yield Place(cut.a, cut.b, order)
 
 

@@ -62,6 +62,16 @@ def key_of(site: Site) -> JointKey:
     return (site.op, site.output, site.layer, site.called, site.api, site.occurrence)
 
 
+def unclear_keys(view: StepView) -> set[tuple[str, int, str | None, str | None, str | None]]:
+    """Keys (but for the number) of ops of b's that stand outside its forward pass too.
+
+    A layer that moves its statistics multiplies for that as well: while it runs nobody can tell which is the n-th
+    multiplication of the forward pass.
+    """
+    sites = (seen.site for seen in view.b.observations if seen.site.role != "forced" and seen.site.op)
+    return {key_of(site)[:-1] for site in sites if site.phase == "state"}
+
+
 def kept_sites(trace: Trace, steps: int) -> frozenset[int]:
     """The sites of the forward pass of which every value of the first `steps` steps is in the trace."""
     seen: set[int] = set()

@@ -103,7 +103,8 @@ def _basis(result: Result) -> list[str]:
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
-    if result.isolation is not None or result.divergences:
+    hiding = any(one.phase in ("forward", "loss", "backward", "update") for one in result.divergences)
+    if result.isolation is not None or (hiding and not result.forward_only):
         lines.append(f"  isolated  {_isolated(result)}")
     if result.horizon is not None:
         lines.append(f"  horizon   step {result.horizon}: from here on even a differs from itself")
