@@ -13,7 +13,7 @@ from tfdiff.comparison.handed import handed
 from tfdiff.comparison.metrics import own_values, pair_error, pair_order, pair_values, relative_error
 from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
 from tfdiff.comparison.runs import norm, of_variable
-from tfdiff.comparison.tolerance import CEILING, GROWTH, epsilon
+from tfdiff.comparison.tolerance import CEILING, GRADIENT, GROWTH, epsilon
 from tfdiff.model import Divergence, Place
 
 if TYPE_CHECKING:
@@ -168,11 +168,12 @@ def by_total_norm(view: StepView, measured: list[Update]) -> bool:
     ]
     if first is None or min(totals) == 0.0 or norm(first.a) == 0.0:
         return False
-    slack = 1.0 + view.tolerances.gradient
+    explained = max(view.tolerances.gradient, GRADIENT)  # an adaptive optimizer makes another number of one factor
+    slack = 1.0 + explained
     whole, factor = totals[0] / totals[1], norm(first.b) / norm(first.a)
     if 1.0 / slack <= whole <= slack or not min(1.0, whole) / slack <= factor <= max(1.0, whole) * slack:
         return False
-    limit = max(view.tolerances.gradient, first.tolerance)
+    limit = max(explained, first.tolerance)
     return all(relative_error(factor * update.a, update.b) <= max(limit, update.tolerance) for update in different)
 
 
