@@ -124,6 +124,8 @@ def test_run_names_the_learning_rate(process, tmp_path):
         (tmp_path / script).write_text(TRAINS)
     ran = process("run", "a.py", "b.py", "--b-args", "0.3", "--steps", "4")
     assert ran.code == 1, ran.err
+    assert "Tolerance: calibrated by a second run of a" in ran.out
+    assert json.loads(process("info", "tfdiff-run/a.h5", "--json").out)["observer"]["ok"]
     assert ran.out.startswith("DIVERGED at step 0, update: ")
     assert "  1. lr: step 0, update" in ran.out
     assert "step 0\n" in ran.err
@@ -135,7 +137,7 @@ def test_run_of_a_script_that_fails(process, tmp_path):
     """Where b fails, run ends with 2, says whose words those are, and keeps a's trace."""
     (tmp_path / "a.py").write_text(TRAINS)
     (tmp_path / "b.py").write_text("import tensorflow\nraise ValueError('broken')\n")
-    ran = process("run", "a.py", "b.py", "-o", "out")
+    ran = process("run", "--passes", "1", "a.py", "b.py", "-o", "out")
     assert (ran.code, ran.out) == (2, "")
     assert "ValueError: broken" in ran.err
     assert talk(ran.err)[-1].startswith("tfdiff: b.py ended with exit code 1")
@@ -145,9 +147,10 @@ def test_run_of_a_script_that_fails(process, tmp_path):
 def test_run_of_equal_scripts(process, tmp_path):
     """A script against itself is equivalent: exit code 0."""
     (tmp_path / "a.py").write_text(TRAINS)
-    ran = process("run", "a.py", "a.py")
+    ran = process("run", "--no-calibrate", "a.py", "a.py")
     assert ran.code == 0, ran.err
     assert ran.out.startswith("EQUIVALENT within noise: 6 training steps compared\n")
+    assert "--no-calibrate" in ran.out
 
 
 def test_force_runs_again(process, tmp_path):

@@ -75,6 +75,8 @@ class Plan:
     """The weights are written where no hook sees it (inside a `tf.cond`): no writes, no snapshots."""
     adaptive: bool = False
     """Updates have one size whatever the size of the gradient (Adam without memory)."""
+    damping: float = 0.0
+    """What such an optimizer adds to the size of the gradient (its epsilon); 0: it is not one."""
     shuffle: bool = False
     whole_labels: bool = True
     """Whether the labels are seen as a whole array, as the features are."""
@@ -398,7 +400,8 @@ class Network:
                 line = {"source": f"{self.script}:22", "called": f"{self.script}:22"}
                 recorder.put("assign", "update", "AssignSubVariableOp", shrink, variable=self.index[name], **line)
                 v[name] = v[name] - shrink
-            direction = gradient / (np.abs(gradient) + 1e-12) if plan.adaptive else gradient
+            sized = plan.adaptive or plan.damping
+            direction = gradient / (np.abs(gradient) + (plan.damping or 1e-12)) if sized else gradient
             change = (self.rate * direction).astype(np.float32)
             if not plan.unsnapped:
                 recorder.put("assign", "update", "AssignSubVariableOp", change, variable=self.index[name], **place)

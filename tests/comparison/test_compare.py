@@ -207,6 +207,12 @@ class TestBackward:
         result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, frozen=("W1",))
         assert [(d.phase, d.summary) for d in result.divergences] == [("update", "first/W1 is not trained in b")]
 
+    def test_an_adaptive_optimizer_takes_back_what_the_global_norm_does(self, diff: Diff) -> None:
+        """Of each element another part, so that no one factor relates the updates: still one fault."""
+        plan = {"clip_norm": 1e-3, "damping": 1e-4}
+        result = diff(reference=Plan(**plan), **plan, frozen=("W1",))
+        assert [(d.phase, d.summary) for d in result.divergences] == [("update", "first/W1 is not trained in b")]
+
     def test_a_wrong_slope(self, diff: Diff) -> None:
         """Where no element lies at a kink, two percent of a gradient are a fault."""
         (found,) = diff(slope=1.02).divergences

@@ -140,6 +140,17 @@ def test_too_many_files(monkeypatch):
         pytest.fail("a further run was made")
 
 
+def test_what_a_killed_run_put_aside_is_named(here):
+    """A folder that a killed run left is known to the next one, and nothing in it is touched."""
+    (here / "tfdiff-kept-x").mkdir()
+    (here / "tfdiff-kept-x" / "0-weights").write_text("first")
+    run = look()
+    with run.kept():
+        pass
+    assert run.stranded == [here / "tfdiff-kept-x"]
+    assert (here / "tfdiff-kept-x" / "0-weights").read_text() == "first"
+
+
 def test_too_large_to_copy(here, monkeypatch):
     """Changed files beyond the limit are not copied, and so no further run is made; they stay as they are."""
     monkeypatch.setattr(around, "MOST_BYTES", 2)

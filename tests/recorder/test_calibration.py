@@ -6,12 +6,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from tfdiff.recorder.again import plan_again
 from tfdiff.trace.reader import open_trace
+
+from .conftest import SWITCHES
 
 EAGER = """\
 import numpy as np
@@ -322,3 +329,39 @@ def test_recording_that_changes_the_run(tmp_path, calibrate, tfdiff):
     assert observer["ok"] is False
     assert observer["error"] > 0.01
     assert "Recording changes a: without it Variable ends otherwise" in tfdiff("diff", "a.h5", "b.h5").out
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_ended_in_the_second_run(tmp_path, sent):
+    """Ctrl-C in a further run ends that run alone: exit code 0, everything put back. A kill there loses nothing of the
+    trace either.
+    """
+    seen, started = tmp_path.parent / f"{tmp_path.name}-seen", tmp_path.parent / f"{tmp_path.name}-started"
+    head = (
+        f"import pathlib, time\nseen = pathlib.Path({str(seen)!r})\nif seen.exists():\n"
+        f"    pathlib.Path({str(started)!r}).touch()\n    time.sleep(30)\nseen.touch()\nopen('log.txt', 'w').close()\n"
+    )
+    (tmp_path / "a.py").write_text(head + EAGER)
+    command = [sys.executable, "-m", "tfdiff", "record", "a.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | SWITCHES, stderr=subprocess.PIPE, text=True) as ran:
+        until = time.monotonic() + 120
+        while not started.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert started.exists()
+        assert not (tmp_path / "log.txt").exists()
+        ran.send_signal(sent)
+        _, said = ran.communicate(timeout=60)
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert (trace.steps, trace.end.why) == (4, "script ended")
+        assert trace.calibrated == 0
+        if sent == signal.SIGKILL:
+            (aside,) = tmp_path.glob("tfdiff-kept-*")
+            assert [path.name for path in aside.iterdir()] == ["0-log.txt"]
+        else:
+            assert ran.returncode == 0
+            assert said.splitlines()[-1] == "tfdiff: the second run: interrupted; noise is not known"
+            assert "Traceback" not in said
+            assert trace.not_calibrated == "interrupted"
+            assert (tmp_path / "log.txt").exists()
+    for path in (seen, started):
+        path.unlink()

@@ -31,6 +31,7 @@ MOST_ENTRIES = 50_000
 """Files and folders that are looked at; a home folder has more, and then nothing is known of what a run has written."""
 MOST_BYTES = 1 << 30
 """Of changed files that are copied."""
+_KEPT = "tfdiff-kept-"
 _LEFT_ALONE = frozenset({"__pycache__", ".git"})
 _ENDINGS = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 
@@ -54,6 +55,8 @@ class Around:
     """None: there are too many."""
     exempt: frozenset[Path] = frozenset()
     """What tfdiff itself writes."""
+    stranded: list[Path] = field(default_factory=list)
+    """Where files were put aside by a run that was killed."""
     left: list[Path] = field(default_factory=list)
     """Paths that came up during further runs, and of which it is not known that they are theirs."""
 
@@ -64,7 +67,8 @@ class Around:
         script = folder if options.module else Path(options.script).resolve().parent
         roots = tuple(root for root in {folder, script} if not any(other in root.parents for other in (folder, script)))
         exempt = frozenset(path.resolve() for path in (options.output, options.reference) if path is not None)
-        return cls(folder, dict(os.environ), roots, _states(roots), exempt)
+        stranded = sorted(path for root in roots for path in root.glob(f"{_KEPT}*"))
+        return cls(folder, dict(os.environ), roots, _states(roots), exempt, stranded)
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[Path]:
@@ -155,7 +159,7 @@ class _Keeper:
         """A free place on the same file system."""
         root = next(root for root in self._roots if root in path.parents)
         if root not in self._folders:
-            self._folders[root] = Path(tempfile.mkdtemp(prefix="tfdiff-kept-", dir=root))
+            self._folders[root] = Path(tempfile.mkdtemp(prefix=_KEPT, dir=root))
         return self._folders[root] / f"{len(self._moved) + len(self._copied)}-{path.name}"
 
 
@@ -202,7 +206,7 @@ def _states(roots: Iterable[Path]) -> dict[Path, State] | None:
         try:
             with os.scandir(todo.pop()) as entries:
                 for entry in entries:
-                    if entry.name in _LEFT_ALONE or entry.name.startswith("tfdiff-kept-"):
+                    if entry.name in _LEFT_ALONE or entry.name.startswith(_KEPT):
                         continue
                     path = Path(entry.path)
                     found[path] = _state(entry.stat(follow_symlinks=False))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
 from tfdiff.recorder import children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
-from tfdiff.recorder.around import Around
+from tfdiff.recorder.around import Around, said
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.isolation import Isolating
@@ -66,6 +66,9 @@ def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = N
 def _measured(options: RecordOptions) -> int:
     """The run that counts, then those that measure what noise does to it."""
     around, seed, beats = Around.look(options), _seed(), list[int]()
+    if around.stranded:
+        paths = said(around.stranded, around.folder)
+        print(f"tfdiff: {paths}: files that were put aside by a run that was killed; take them back", file=sys.stderr)
     code = _main_pass(options, None, seed, beats)
     if code == 0:
         Measurement(options, seed, beats[0], around).make()
@@ -97,6 +100,7 @@ def child_main(text: str) -> int:
     observe: the script with nothing recorded, for the values of its variables in the end.
     isolate: the script with the reference's values over its own, see `isolated_pass`.
     """
+    children.end_with_parent()
     order = json.loads(text)
     writes = Writes() if "writes" in order else None
     try:

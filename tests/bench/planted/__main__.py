@@ -54,14 +54,15 @@ def chosen(words: str | None, there: list[str]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Plant, record, compare, print."""
     options = arguments().parse_args(argv)
-    kinds, styles = chosen(options.kinds, list(KINDS)), chosen(options.styles, list(STYLES))
+    there = [probe.kind for probe in PROBES] if options.smallest else list(KINDS)
+    kinds, styles = chosen(options.kinds, there), chosen(options.styles, list(STYLES))
     folder = (options.keep or Path(tempfile.mkdtemp(prefix="planted-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     count = options.trials or (100 if options.two else 300)
     numbers = [options.only] if options.only is not None else range(options.start, options.start + count)
     started, bench = time.monotonic(), Bench(folder)
     if options.smallest:
-        for line in table(bench, kinds if options.kinds else [probe.kind for probe in PROBES]):
+        for line in table(bench, kinds):
             print(line, flush=True)
         bench.close()
         return 0

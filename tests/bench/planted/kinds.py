@@ -214,6 +214,10 @@ def _(network, draw):
     return layer and _doubled(network, layer)
 
 
+def _alike(one: spec.Layer, other: spec.Layer) -> bool:
+    return isinstance(one, spec.Dense) and isinstance(other, spec.Dense) and one.units == other.units
+
+
 @kind("layer-missing")
 def _(network, draw):
     shapes = spec.input_shapes(network.layers, network.shape)
@@ -224,9 +228,12 @@ def _(network, draw):
     layer = _one(draw, [one for one in found if not any(len(body) == 1 and one in body for body in blocks)])
     if layer is None:
         return None
-    at = lines(layer.name)
+    # Of neighbours of one kind and size any may be the one that is missing: no weight says which.
+    near = around(network, layer.name)
+    alike = [one.name for one in spec.walk(network.layers) if one.name in near and _alike(one, layer)]
+    at = lines(layer.name, *alike)
     code = "activation" if isinstance(layer, spec.Activation) else "arch-missing-layer"
-    near = lines(*around(network, layer.name)) | {"loss"}
+    near = lines(*near, *(name for one in alike for name in around(network, one))) | {"loss"}
     return Fault(f"{layer.name} missing", put(network, layer), ("forward",), (0,), at, near, (code,))
 
 

@@ -88,8 +88,8 @@ PROBES = (
     _layer("bn-momentum", "bn1", "momentum", "state", decay=True),
     _layer("l2-strength", "d1", "l2", "loss"),
     Probe("loss-smoothing", NETWORK, _smoothing),
-    _optimizer("lr (sgd)", Optimizer("sgd", 0.1), "rate"),
-    _optimizer("lr (adam)", ADAM, "rate"),
+    _optimizer("lr-sgd", Optimizer("sgd", 0.1), "rate"),
+    _optimizer("lr-adam", ADAM, "rate"),
     _optimizer("momentum", Optimizer("sgd", 0.05, momentum=0.9), "momentum", 1, decay=True),
     _optimizer("beta1", ADAM, "beta1", 0, 1, decay=True),
     _optimizer("beta2", ADAM, "beta2", 0, 1, decay=True),
@@ -104,7 +104,7 @@ def table(bench: Bench, kinds: list[str]) -> Iterator[str]:
     """A line per kind: the smallest change found, its error beside the tolerance, what the next smaller one gave."""
     yield f"{'kind':20} {'found':>9} {'error':>9} {'tolerance':>9} {'ratio':>7}  next smaller: what was said"
     for number, probe in enumerate(PROBES):
-        if not any(probe.kind.startswith(kind) for kind in kinds):
+        if probe.kind not in kinds:
             continue
         found, missed = _search(lambda change, n=number, p=probe: _tried(bench, n, p, change))
         said = f"{missed[0]:.1e}: {missed[1].verdict}" if missed else f"{LEAST:.0e} was found, too"
