@@ -25,7 +25,7 @@ from tfdiff.comparison.segments import Segments
 from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.steps import START_LIMIT, allowing_flips, suspicious
 from tfdiff.comparison.tolerance import step_tolerances
-from tfdiff.comparison.update import UpdateHistory, by_total_norm, update_findings, updates
+from tfdiff.comparison.update import REMEMBERED, UpdateHistory, by_total_norm, update_findings, updates
 from tfdiff.model import PHASES, Isolated
 from tfdiff.pairing.layouts import inverse
 
@@ -67,8 +67,8 @@ class Past:
     """Joints (by a's site; None: the loss) in front of which a difference was told: it will be there again."""
     states: set[int] = field(default_factory=set)
     """A's variables whose change was told."""
-    clipped: bool = False
-    """Whether the updates differ by a norm in which gradients without a counterpart take part."""
+    clipped: float = 0.0
+    """By how much updates differ because of a norm in which gradients without a counterpart take part."""
 
 
 def judge_isolated(free: Runs, result: StepsResult) -> list[Found]:
@@ -202,7 +202,7 @@ class _Step:
 
     def _updates(self) -> list[Finding]:
         """What became of a's gradients, beginning with a's weights and slots."""
-        if not self.hands or self.past.clipped or not self.runs.keeps_slots(SLOTS):
+        if not self.hands:
             return []
         history = self.past.history
         history.take(self.view, [])
@@ -212,10 +212,14 @@ class _Step:
             for update in updates(self.runs, self.view, [], history)
             if update.pair not in self.unset | untrained and _handed_on(self.view, update.pair)
         ]
-        if not any(update.different for update in measured):
+        slots = self.runs.slot_error if any(update.different for update in measured) else 0.0
+        least = REMEMBERED * max(self.past.clipped, slots if slots > SLOTS else 0.0)
+        measured = [replace(update, tolerance=max(update.tolerance, least)) for update in measured]
+        different = [update.error for update in measured if update.different]
+        if not different:
             return []
         if by_total_norm(self.view, measured, given=self.runs.weights):
-            self.past.clipped = True
+            self.past.clipped = max(self.past.clipped, *different)
             return []
         matching = self._matched(self.view.tolerances.forward)
         return update_findings(self.runs, self.view, measured, history, matching)

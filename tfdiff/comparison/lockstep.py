@@ -96,13 +96,14 @@ class LockstepTrace(Trace):
         first, last = (self._runs.value_after(self._free, variable, at) for at in (step - 1, step))
         return first is None or last is None or not np.array_equal(first, last)
 
-    def keeps_slots(self, limit: float) -> bool:
-        """Whether every slot began the step with what the step before left in it, or with just what a's had.
+    def slot_error(self) -> float:
+        """How far at most a slot began the step from what the step before left in it and from what any of a's had.
 
-        One that did neither was given a's times a factor that is none.
+        One that did neither was given a's times a factor that is not quite one.
         """
+        worst = 0.0
         if self._at == 0:
-            return True
+            return worst
         for index, variable in self.variables.items():
             first = self._first_read(index, self._at) if variable.kind == "slot" else None
             if first is None:
@@ -110,9 +111,8 @@ class LockstepTrace(Trace):
             last = self.after(index, self._at - 1)
             known = [] if last is None else [last]
             known += self._slots_like(variable.shape)
-            if not any(relative_error(first, value) <= limit for value in known):
-                return False
-        return True
+            worst = max(worst, min((relative_error(first, value) for value in known), default=1.0))
+        return worst
 
     def _slots_like(self, shape: tuple[int, ...]) -> list[Array]:
         """What a's slots of a shape held before the step."""
@@ -148,9 +148,10 @@ class LockstepRuns(Runs):
         """As in the free run."""
         return self.free.unused if self.free is not None else ()
 
-    def keeps_slots(self, limit: float) -> bool:
-        """Whether b's slots began the step as they should."""
-        return not isinstance(self.b, LockstepTrace) or self.b.keeps_slots(limit)
+    @property
+    def slot_error(self) -> float:
+        """How far b's slots began the step from what they should be."""
+        return self.b.slot_error() if isinstance(self.b, LockstepTrace) else 0.0
 
     def value_after(self, trace: Trace, variable: int, step: int) -> Array | None:
         """As in the free run for a; for b what the isolated step says."""
