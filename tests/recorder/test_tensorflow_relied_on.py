@@ -625,3 +625,20 @@ def test_keras_fit_keeps_its_signature_when_wrapped(tf, patches):
     spy(patches, TensorFlowTrainer, "fit", [])
     assert inspect.signature(TensorFlowTrainer.fit) == before
     assert tf is not None
+
+
+def test_draws_without_a_seed_ask_for_one(tf, monkeypatch):
+    """`random_seed.get_seed` gives (None, None) where neither op nor program has a seed; draws, dropout, shuffles
+    ask it.
+    """
+    from tensorflow.python.framework import random_seed
+
+    assert random_seed.get_seed(None) == (None, None)
+    asked = []
+    monkeypatch.setattr(random_seed, "get_seed", lambda seed: (asked.append(seed), (5, 7))[1])
+    tf.random.uniform((4,))
+    assert len(asked) == 1
+    tf.nn.dropout(tf.ones((4,)), 0.5)
+    tf.random.shuffle(tf.range(4))
+    tf.data.Dataset.range(4).shuffle(4)
+    assert len(asked) == 4
