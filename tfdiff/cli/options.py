@@ -105,6 +105,16 @@ def isolates(arguments: argparse.Namespace) -> bool:
     return arguments.isolate is not False and arguments.passes is None
 
 
+def add_map_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--map`."""
+    parser.add_argument(
+        "--map",
+        type=Path,
+        metavar="FILE",
+        help="pairs given by you, TOML, as `tfdiff diff --write-map FILE` writes it; they hold against what is found",
+    )
+
+
 def parts_to_share(arguments: argparse.Namespace) -> frozenset[str]:
     """Return the chosen `--share`, all parts by default."""
     return frozenset(SHAREABLE) if arguments.share is None else arguments.share
