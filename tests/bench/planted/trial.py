@@ -121,7 +121,7 @@ class Bench:
         (folder / "trial.txt").write_text(f"{trial}\n")
         try:
             if not known:
-                self._record(folder / "a.py", trial.a_style)
+                self._record(folder / "a.py", trial.a_style, "--calibrate")
             self._record(folder / "b.py", trial.b_style, "--reference", folder / "a.h5")
             result = tfdiff.diff(folder / "a.h5", folder / "b.h5")
         except (RuntimeError, TfdiffError) as error:
