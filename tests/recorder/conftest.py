@@ -38,12 +38,12 @@ class Ran:
 
 
 class Zygote:
-    """The process of `zygote.py`."""
+    """The process of `zygote.py`, or of another script that serves as it does."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, script: str = "zygote.py") -> None:
         self._folder = folder
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "zygote.py")],
+            [sys.executable, str(HERE / script)],
             env=os.environ | SWITCHES,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

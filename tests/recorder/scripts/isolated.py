@@ -40,7 +40,7 @@ def siamese(function):
 
     def step(x, y):
         with tf.GradientTape() as tape:
-            loss = error(tf.matmul(branch(x) - branch(2.0 * x), v), y)
+            loss = error(tf.matmul(branch(x) - branch(x + x), v), y)
         update([w, v], tape.gradient(loss, [w, v]))
 
     return tf.function(step) if function else step
@@ -56,7 +56,7 @@ def siamese_inside():
 
     def step(x, y):
         with tf.GradientTape() as tape:
-            loss = error(tf.matmul(branch(x) - branch(2.0 * x), v), y)
+            loss = error(tf.matmul(branch(x) - branch(x + x), v), y)
         update([w, v], tape.gradient(loss, [w, v]))
 
     return step
