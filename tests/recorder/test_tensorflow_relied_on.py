@@ -88,7 +88,10 @@ def test_op_callback_changes_eager_outputs_in_place(tf):
 
 
 def test_exchange_on_the_tape(tf):
-    """An op that C++ executes is on the tape when its callback comes: an operation recorded there goes on from it."""
+    """An op that C++ executes is on the tape when its callback comes: an operation recorded there goes on from it.
+
+    Its own gradient is given what stands in the list of its outputs by then: the tensor that went on.
+    """
     from tensorflow.python import pywrap_tfe
     from tensorflow.python.eager import record
 
@@ -110,7 +113,7 @@ def test_exchange_on_the_tape(tf):
     assert float(y) == 45.0
     onward, own = tape.gradient(y, [other, x])
     assert onward.numpy().tolist() == [3.0, 3.0]
-    assert own.numpy().tolist() == [10.0, 0.0]
+    assert own.numpy().tolist() == [10.0, 20.0]
     assert seen == [[3.0, 3.0]]
 
 
