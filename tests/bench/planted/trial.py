@@ -113,7 +113,7 @@ class Bench:
 
         A recording of a that is there from before is used again where the script is the same.
         """
-        folder = self._folder / f"trial-{trial.number}"
+        folder = self._folder / f"trial-{trial.number}{'-two' * (len(trial.faults) > 1)}"
         folder.mkdir(parents=True, exist_ok=True)
         a, b = STYLES[trial.a_style](trial.a, 1), STYLES[trial.b_style](trial.b, 2)
         known = (folder / "a.h5").exists() and (folder / "a.py").read_text() == str(a)
