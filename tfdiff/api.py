@@ -14,29 +14,50 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
-    from tfdiff.model import Result
+    from tfdiff.model import PairMap, Result
 
 
-def diff(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> Result:
+def diff(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    *,
+    pairs: str | os.PathLike[str] | PairMap | None = None,
+    write_map: str | os.PathLike[str] | None = None,
+) -> Result:
     """Compare two traces, a being the reference.
 
     Args:
         a: path of the reference's trace.
         b: path of the other trace.
+        pairs: path of a map, pairs that hold against what is found (`--map`).
+        write_map: path of a map to write, with the pairs as compared; an existing file is overwritten.
 
     Returns:
         Verdict, first divergence, causes and everything compared; `tfdiff.reports` turns it into text or JSON.
 
     Raises:
+        UsageError: a map that cannot be read, or that does not fit the two traces.
         TraceError: a file is missing, no trace, damaged, or of another format version.
         IncomparableError: the two traces have nothing in common.
     """
     from tfdiff.causes import explain_finding
     from tfdiff.comparison.compare import compare
+    from tfdiff.pairing.map_text import map_text
     from tfdiff.trace.reader import open_trace
 
+    given = _pairs(pairs)
     with open_trace(Path(a)) as first, open_trace(Path(b)) as second:
-        return compare(first, second, explain=explain_finding)
+        result = compare(first, second, explain=explain_finding, pairs=given)
+        if write_map is not None:
+            Path(write_map).write_text(map_text(first, second, result), encoding="utf-8")
+        return result
+
+
+def _pairs(given: str | os.PathLike[str] | PairMap | None) -> PairMap | None:
+    from tfdiff.model import PairMap
+    from tfdiff.pairing.map_file import read_map
+
+    return given if given is None or isinstance(given, PairMap) else read_map(Path(given))
 
 
 def record(

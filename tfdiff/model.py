@@ -202,6 +202,8 @@ class Header:
     that is paired part by part (fused gates against split ones) has several entries; "a_part" and "b_part" say which
     part of it an entry is about: per axis the ranges [start, stop), missing for the whole variable. "offset" is what
     b's value has more than a's, because a's program adds that much as a constant (a forget bias), missing for 0.
+    "rivals" are variables of b that would fit as well, missing where there are none; "ordered" says that the order in
+    which the variables are used decided.
     """
     not_shared: tuple[dict[str, str], ...] = ()
     not_recorded: tuple[dict[str, str], ...] = ()
@@ -374,7 +376,8 @@ class Row:
     a_name: str
     b_name: str
     evidence: str
-    """value, weight, structure, role or "" (unpaired)."""
+    """value, weight, structure, role, user or "" (unpaired); with ", ambiguous" where another site of b would do as
+    well."""
     cells: tuple[Cell, ...]
     """One per compared step."""
 
@@ -418,6 +421,37 @@ class Result:
     """The pass in which b was judged part by part on a's inputs; None where there was none."""
     notes: tuple[str, ...] = ()
     """Harmless differences and what could not be decided, one sentence each."""
+    variable_pairs: tuple[dict[str, Any], ...] = ()
+    """As compared, like `Header.variable_pairs`."""
+
+
+Box = tuple[tuple[tuple[int, int], ...], ...]
+"""A part of a variable: per axis the ranges [start, stop) of it, in order."""
+
+
+@dataclass(frozen=True)
+class MapEntry:
+    """What one entry of a user's map says, in names; `tfdiff.pairing.given` finds what they name."""
+
+    where: str
+    """`pairs.toml, variable 2`: for messages."""
+    a: str | None
+    """None in an entry of `unpaired` that is about b alone."""
+    b: str | None
+    permutation: tuple[int, ...] | None = None
+    a_part: Box | None = None
+    b_part: Box | None = None
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class PairMap:
+    """Pairs given by the user (`--map`)."""
+
+    variables: tuple[MapEntry, ...] = ()
+    sites: tuple[MapEntry, ...] = ()
+    unpaired: tuple[MapEntry, ...] = ()
+    """With both names: these two are no pair; with one: it has no counterpart."""
 
 
 @dataclass(frozen=True)
@@ -447,6 +481,8 @@ class RecordOptions:
     """Whether a run against a reference may be followed by an isolated one."""
     lockstep: bool = False
     """Whether it is followed by one in any case."""
+    pairs: PairMap | None = None
+    """Pairs given by the user, for sharing weights."""
 
 
 SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")

@@ -6,11 +6,7 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("record", "--map", "pairs.toml", "a.py"), "--map"),
         (("record", "--passes", "1", "--reference", "a.h5", "b.py"), "--passes 1 with --reference"),
-        (("run", "a.py", "b.py", "--map", "pairs.toml"), "--map"),
-        (("diff", "a.h5", "b.h5", "--map", "pairs.toml"), "--map"),
-        (("diff", "a.h5", "b.h5", "--write-map", "pairs.toml"), "--write-map"),
         (("report", "a.h5", "b.h5", "-o", "r.html"), "tfdiff report"),
         (("bundle", "a.h5", "b.h5", "-o", "b.zip"), "tfdiff bundle"),
     ],

@@ -175,3 +175,19 @@ def test_without_tensorflow(tfdiff, tmp_path, monkeypatch):
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert "pip install 'tfdiff[tf]'" in ran.err
+
+
+def test_isolation_is_the_default_of_a_run_against_a_reference():
+    """--no-isolate leaves it out, --lockstep asks for one in any case."""
+    reference = ("--reference", "a.h5")
+    assert (options(*reference, "b.py").isolate, options(*reference, "b.py").lockstep) == (True, False)
+    assert options(*reference, "--isolate", "b.py").isolate
+    assert not options(*reference, "--no-isolate", "b.py").isolate
+    assert options(*reference, "--lockstep", "b.py").lockstep
+
+
+@pytest.mark.parametrize("option", ["--isolate", "--lockstep"])
+def test_isolation_needs_a_reference(option):
+    """Asked for where nothing can be taken from, it is bad usage."""
+    with pytest.raises(UsageError, match=f"{option} writes a reference"):
+        options(option, "b.py")

@@ -87,6 +87,89 @@ def test_op_callback_changes_eager_outputs_in_place(tf):
     assert got is other
 
 
+def test_exchange_on_the_tape(tf):
+    """An op that C++ executes is on the tape when its callback comes: an operation recorded there goes on from it.
+
+    Its own gradient is given what stands in the list of its outputs by then: the tensor that went on.
+    """
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.eager import record
+
+    other, seen = tf.constant([7.0, 8.0]), []
+
+    def back(gradient):
+        seen.append(gradient.numpy().tolist())
+        return [tf.constant([10.0, 20.0])]
+
+    def exchange(op_type, inputs, attrs, outputs, op_name=None, graph=None):  # noqa: ARG001
+        if op_type in ("Relu", b"Relu"):
+            assert pywrap_tfe.TFE_Py_TapeSetShouldRecordBackprop([outputs[0]])
+            record.record_operation("Forced", [other], [outputs[0]], back)
+            outputs[0] = other
+
+    x = tf.Variable([1.0, -1.0])
+    with callback(exchange), tf.GradientTape() as tape:
+        y = tf.reduce_sum(3.0 * tf.nn.relu(x))
+    assert float(y) == 45.0
+    onward, own = tape.gradient(y, [other, x])
+    assert onward.numpy().tolist() == [3.0, 3.0]
+    assert own.numpy().tolist() == [10.0, 20.0]
+    assert seen == [[3.0, 3.0]]
+
+
+def test_python_records_behind_the_callback(tf, patches):
+    """An op that Python executes, and one that is traced under a tape, comes onto the tape behind its callback, through
+    `execute.record_gradient`, with the tensors that the callback left.
+    """
+    from tensorflow.python import pywrap_tfe
+    from tensorflow.python.eager import context, execute
+    from tensorflow.python.ops import gen_nn_ops
+
+    seen, made = [], []
+
+    def exchange(op_type, inputs, attrs, outputs, op_name=None, graph=None):  # noqa: ARG001
+        if op_type not in ("Relu", b"Relu"):
+            return None
+        assert not pywrap_tfe.TFE_Py_TapeSetShouldRecordBackprop([outputs[0]])
+        with tf.init_scope() if graph is None else graph.as_default():
+            made.append(tf.identity(outputs[0]))
+        if graph is not None:
+            return [made[-1]]
+        outputs[0] = made[-1]
+        return None
+
+    spy(patches, execute, "record_gradient", seen)
+    x = tf.Variable([1.0, -1.0])
+
+    @tf.function
+    def function():
+        with tf.GradientTape():
+            return tf.nn.relu(x.read_value())
+
+    with callback(exchange):
+        with tf.GradientTape():
+            gen_nn_ops.relu_eager_fallback(x.read_value(), name=None, ctx=context.context())
+        function.get_concrete_function()
+    recorded = [args[3] for args, _, _ in seen if args[0] == "Relu"]
+    assert [outputs[0] is other for outputs, other in zip(recorded, made, strict=True)] == [True, True]
+
+
+def test_host_function_with_a_gradient(tf):
+    """`tf.custom_gradient` in a graph ends in an `IdentityN` that hands on the host function's tensor first."""
+
+    @tf.custom_gradient
+    def exchange(x):
+        return tf.numpy_function(lambda v: v + 1.0, [x], tf.float32), lambda dy: 5.0 * dy
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        x = tf.constant([1.0, 2.0])
+        y = exchange(x)
+        assert y.op.type == "IdentityN"
+        assert [t.op.type for t in y.op.inputs] == ["PyFunc", "Const"]
+        (gradient,) = tf.gradients(tf.reduce_sum(y), [x])
+        assert [value.tolist() for value in session.run([y, gradient])] == [[2.0, 3.0], [5.0, 5.0]]
+
+
 def test_op_callback_in_a_graph(tf):
     """While a function is traced the callback gets the FuncGraph; what it returns replaces the outputs."""
     seen = []
@@ -625,3 +708,20 @@ def test_keras_fit_keeps_its_signature_when_wrapped(tf, patches):
     spy(patches, TensorFlowTrainer, "fit", [])
     assert inspect.signature(TensorFlowTrainer.fit) == before
     assert tf is not None
+
+
+def test_draws_without_a_seed_ask_for_one(tf, monkeypatch):
+    """`random_seed.get_seed` gives (None, None) where neither op nor program has a seed; draws, dropout, shuffles
+    ask it.
+    """
+    from tensorflow.python.framework import random_seed
+
+    assert random_seed.get_seed(None) == (None, None)
+    asked = []
+    monkeypatch.setattr(random_seed, "get_seed", lambda seed: (asked.append(seed), (5, 7))[1])
+    tf.random.uniform((4,))
+    assert len(asked) == 1
+    tf.nn.dropout(tf.ones((4,)), 0.5)
+    tf.random.shuffle(tf.range(4))
+    tf.data.Dataset.range(4).shuffle(4)
+    assert len(asked) == 4

@@ -79,6 +79,13 @@ def test_no_observer_is_claimed(make_result):
     assert report.document(make_result())["tolerance"]["observer"] is None
 
 
+def test_pairs_say_their_evidence(make_result):
+    """Each pair of rows is there with what it rests on."""
+    assert report.document(make_result())["pairs"] == [
+        {"phase": "update", "a": "dense", "b": "w", "evidence": "weight"}
+    ]
+
+
 def test_unpaired_sites_are_named_by_side(make_result):
     """A site without a counterpart stands under its own side."""
     assert report.document(make_result())["unpaired"] == {"a": ["extra"], "b": ["more"]}

@@ -14,6 +14,7 @@ DIVERGED at step 0, forward: sequential/dropout (a.py:14) against tf.nn.dropout#
   b         b.py (the same versions)
   shared    weights 8 of 8, batches yes, noise yes
   compared  10 training steps (a recorded 10, b 12), 0 evaluations
+  paired    1 by weight
   isolated  no: what lies behind the first divergence was judged only where it does not hang on it
 
 First divergence: step 0, phase forward

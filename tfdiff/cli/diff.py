@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfdiff.cli import later
 from tfdiff.cli.console import put, say
-from tfdiff.cli.options import require_writable
+from tfdiff.cli.options import add_map_option, require_writable
 from tfdiff.errors import Exit
 
 if TYPE_CHECKING:
@@ -33,8 +32,13 @@ class DiffCommand:
         parser.add_argument(
             "--json", metavar="FILE", help="write the result as JSON too; - writes JSON alone to stdout"
         )
-        later.add_later_file(parser, "--map", later.MAP)
-        later.add_later_file(parser, "--write-map", later.MAP)
+        add_map_option(parser)
+        parser.add_argument(
+            "--write-map",
+            type=Path,
+            metavar="FILE",
+            help="write the pairs as compared, TOML, to edit and give to --map",
+        )
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Compare, write what was asked for, and return the verdict's exit code."""
@@ -44,7 +48,9 @@ class DiffCommand:
         file = None if arguments.json in (None, "-") else Path(arguments.json)
         if file is not None:
             require_writable(file, force=True, inputs=(arguments.a, arguments.b))
-        result = diff(arguments.a, arguments.b)
+        if arguments.write_map is not None:
+            require_writable(arguments.write_map, force=True, inputs=(arguments.a, arguments.b))
+        result = diff(arguments.a, arguments.b, pairs=arguments.map, write_map=arguments.write_map)
         if arguments.json == "-":
             put(json_report.render(result))
         else:
@@ -52,6 +58,8 @@ class DiffCommand:
         if file is not None:
             file.write_text(json_report.render(result) + "\n", encoding="utf-8")
             say(f"tfdiff: wrote {file}")
+        if arguments.write_map is not None:
+            say(f"tfdiff: wrote {arguments.write_map}")
         return EXIT_OF_VERDICT[result.verdict]
 
 

@@ -14,7 +14,6 @@ PASSES = (
     "sharing without an extra run of the script",
     "may run the script once more to see its structure; leave the option out",
 )
-MAP = ("pairs given by the user", "pairs by value, shape and order alone; leave the option out")
 
 
 def not_built(what: str, reason: tuple[str, str]) -> NotBuiltError:
@@ -40,14 +39,6 @@ class NotBuiltAction(argparse.Action):
 def add_later_flag(parser: argparse.ArgumentParser, option: str, reason: tuple[str, str]) -> None:
     """Add a flag that is not built yet."""
     parser.add_argument(option, action=NotBuiltAction, nargs=0, const=reason, help=f"not built yet: {reason[0]}")
-
-
-def add_later_file(parser: argparse.ArgumentParser, option: str, reason: tuple[str, str]) -> None:
-    """Add an option with a file name that is not built yet."""
-    # A tuple as metavar is what argparse wants for nargs=1; a plain FILE would do the same, but only there.
-    parser.add_argument(
-        option, action=NotBuiltAction, nargs=1, metavar="FILE", const=reason, help=f"not built yet: {reason[0]}"
-    )
 
 
 class ReportCommand:

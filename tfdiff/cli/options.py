@@ -99,10 +99,17 @@ def isolates(arguments: argparse.Namespace) -> bool:
         if asked and arguments.reference is None:
             message = f"{option} writes a reference's values over the script's own: give one with --reference TRACE"
             raise UsageError(message)
-        if asked and arguments.passes == 1:
-            message = f"{option} runs the script a further time, which --passes 1 forbids: leave one of them out"
-            raise UsageError(message)
     return arguments.isolate is not False and arguments.passes is None
+
+
+def add_map_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--map`."""
+    parser.add_argument(
+        "--map",
+        type=Path,
+        metavar="FILE",
+        help="pairs given by you, TOML, as `tfdiff diff --write-map FILE` writes it; they hold against what is found",
+    )
 
 
 def parts_to_share(arguments: argparse.Namespace) -> frozenset[str]:

@@ -37,6 +37,7 @@ class Pair:
     share: frozenset[str] = frozenset(SHAREABLE)
     force: bool = False
     calibrate: bool = True
+    map: Path | None = None
 
     @property
     def a_trace(self) -> Path:
@@ -59,16 +60,21 @@ def compare_scripts(pair: Pair) -> int:
     for script in (pair.a, pair.b):
         require_script(script)
     require_tensorflow()
+    if pair.map is not None:
+        from tfdiff.pairing.map_file import read_map
+
+        read_map(pair.map)  # before anything is run
     make_room(pair)
     steps = ("--steps", str(pair.steps))
     noise = "--calibrate" if pair.calibrate else "--no-calibrate"
     record("1 of 2, the reference", pair.a, pair.a_arguments, pair.a_trace, (*steps, noise))
     equal_start = ("--reference", str(pair.a_trace), "--share", ",".join(sorted(pair.share)) or "none")
-    record("2 of 2, from an equal start", pair.b, pair.b_arguments, pair.b_trace, (*steps, *equal_start))
+    given = () if pair.map is None else ("--map", str(pair.map))
+    record("2 of 2, from an equal start", pair.b, pair.b_arguments, pair.b_trace, (*steps, *equal_start, *given))
     say("tfdiff: comparing")
     from tfdiff.api import diff
 
-    result = diff(pair.a_trace, pair.b_trace)
+    result = diff(pair.a_trace, pair.b_trace, pairs=pair.map)
     print_text(result, pair.a_trace, pair.b_trace)
     offer_viewer(pair)
     return EXIT_OF_VERDICT[result.verdict]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfdiff.cli import later
 from tfdiff.cli.options import (
     add_isolating_options,
+    add_map_option,
     add_recording_options,
     calibrates,
     isolates,
@@ -19,6 +21,9 @@ from tfdiff.cli.options import (
 )
 from tfdiff.errors import UsageError
 from tfdiff.model import DETAILS, RecordOptions
+
+if TYPE_CHECKING:
+    from tfdiff.model import PairMap
 
 
 class RecordCommand:
@@ -43,7 +48,7 @@ class RecordCommand:
         )
         parser.add_argument("--quiet", action="store_true", help="no progress")
         add_isolating_options(parser)
-        later.add_later_file(parser, "--map", later.MAP)
+        add_map_option(parser)
         parser.add_argument(
             "-m", dest="module", action="store_true", help="SCRIPT is a module's name, as with python -m"
         )
@@ -74,6 +79,11 @@ def recording_of(arguments: argparse.Namespace) -> RecordOptions:
     if arguments.share is not None and arguments.reference is None:
         message = "--share says what to take from a reference: give one with --reference TRACE"
         raise UsageError(message)
+    if arguments.map is not None and arguments.reference is None:
+        message = (
+            "--map says which of the reference's variables are which of the script's: give one with --reference TRACE"
+        )
+        raise UsageError(message)
     if arguments.passes is not None and arguments.reference is not None:
         raise later.not_built("--passes 1 with --reference", later.PASSES)
     return RecordOptions(
@@ -91,7 +101,15 @@ def recording_of(arguments: argparse.Namespace) -> RecordOptions:
         isolate=isolates(arguments),
         lockstep=arguments.lockstep,
         calibrate=calibrates(arguments, reference=arguments.reference is None),
+        pairs=None if arguments.map is None else read_pairs(arguments.map),
     )
+
+
+def read_pairs(file: Path) -> PairMap:
+    """Read `--map`; raises UsageError for a file that is none."""
+    from tfdiff.pairing.map_file import read_map
+
+    return read_map(file)
 
 
 def default_output(script: str, *, module: bool) -> Path:

@@ -6,8 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfdiff.cli import later
-from tfdiff.cli.options import add_recording_options, calibrates, parts_to_share
+from tfdiff.cli.options import add_map_option, add_recording_options, calibrates, parts_to_share
 from tfdiff.cli.pair import Pair, compare_scripts
 from tfdiff.errors import UsageError
 
@@ -34,7 +33,7 @@ class RunCommand:
         add_recording_options(parser)
         parser.add_argument("--a-args", type=words, default=(), metavar='"..."', help="arguments for A.py")
         parser.add_argument("--b-args", type=words, default=(), metavar='"..."', help="arguments for B.py")
-        later.add_later_file(parser, "--map", later.MAP)
+        add_map_option(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Record both, compare, print; returns the verdict's exit code, 2 when a script failed."""
@@ -49,6 +48,7 @@ class RunCommand:
                 share=parts_to_share(arguments),
                 force=arguments.force,
                 calibrate=calibrates(arguments, reference=True),
+                map=arguments.map,
             )
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from tfdiff.comparison.ambiguous import ambiguities
 from tfdiff.comparison.evals import EvalsResult, judge_evals
 from tfdiff.comparison.floor import LEVEL, noise_of
 from tfdiff.comparison.isolated import judge_isolated
@@ -17,22 +18,27 @@ from tfdiff.comparison.runs import pair_runs, view_step
 from tfdiff.comparison.steps import START_LIMIT, StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
+from tfdiff.pairing.given import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
-    from tfdiff.model import Cause
+    from tfdiff.model import Cause, PairMap
     from tfdiff.trace.reader import Trace
 
 
-def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | None = None) -> Result:
+def compare(
+    a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | None = None, pairs: PairMap | None = None
+) -> Result:
     """Compare two traces, a being the reference.
 
-    `explain` names the causes of one finding, most likely first; without it the result has none.
+    `explain` names the causes of one finding, most likely first; without it the result has none. `pairs` are the user's
+    and hold against everything found.
 
     Raises:
+        UsageError: a name in `pairs` that a trace does not have, or shapes that do not fit.
         IncomparableError: a trace has no complete step.
         TraceError: a trace is damaged.
     """
@@ -48,7 +54,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
             f"expected two programs that train or two that only predict, found that {trains.path.name} trains and "
             f"{predicts.path.name} never does"
         )
-    runs = pair_runs(a, b)
+    runs = pair_runs(a, b, resolve(pairs, a, b))
     steps = judge_steps(runs)
     notes: list[str] = []
     equal_start = steps.start_error <= START_LIMIT
@@ -71,6 +77,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
     divergences = tuple(as_of_run(runs, finding) for finding in findings)
     shown = replace(steps, findings=[replace(f, divergence=as_of_run(runs, f)) for f in training])
+    rows = build_rows(runs, shown)
     return Result(
         verdict="diverged" if findings or own else _without_difference(runs, steps),
         a_trace=a.path.name,
@@ -84,7 +91,7 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         divergences=divergences,
         own=tuple(finding.divergence for finding in own),
         causes=tuple(mended_once(causes)),
-        rows=(*build_rows(runs, shown), *evals.rows),
+        rows=(*rows, *evals.rows),
         shared=dict(b.header.shared),
         not_shared=b.header.not_shared,
         not_recorded=(*a.header.not_recorded, *b.header.not_recorded),
@@ -96,7 +103,8 @@ def compare(a: Trace, b: Trace, explain: Callable[[Finding], Sequence[Cause]] | 
         forward_only=all(forward_only),
         isolation=b.isolation,
         judged=_judged(runs, steps),
-        notes=(*notes, *_limits(runs, steps)),
+        notes=(*notes, *_limits(runs, steps), *ambiguities(runs, rows, parted=_parted(findings))),
+        variable_pairs=tuple(pair.to_json() for pair in runs.pairs),
     )
 
 
@@ -115,6 +123,11 @@ def _not_calibrated(runs: Runs) -> str:
     if runs.a.not_calibrated is None:
         return f"{name} was recorded without measuring noise (--no-calibrate, --passes 1, or an interrupted run)"
     return f"{name}: {runs.a.not_calibrated}"
+
+
+def _parted(findings: Sequence[Finding]) -> bool:
+    """Whether the first step's forward passes part: wrongly paired weights would show there."""
+    return any(f.divergence.step == 0 and f.divergence.phase in ("forward", "loss") for f in findings)
 
 
 def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Finding]:

@@ -9,7 +9,7 @@ from tfdiff.comparison.domains import is_finite
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.graph import says_cross_entropy
 from tfdiff.comparison.localize import Located, locate, may_begin
-from tfdiff.comparison.matching import match_forward
+from tfdiff.comparison.matching import given_error, given_sites, match_forward
 from tfdiff.comparison.metrics import MAX_EXACT, best_permutation, layout_error, observation_error
 from tfdiff.comparison.penalties import at_penalty, beyond_penalties, penalty_finding
 from tfdiff.comparison.places import describe, place_of
@@ -75,7 +75,7 @@ def judge_forward(runs: Runs, view: StepView, *, near: bool) -> ForwardResult:
     limit = view.tolerances.at(view.a.loss, "loss" if trained else "forward")
     if error > limit and view.a.loss is not None and view.b.loss is not None:
         found = _at_roots(runs, view, (view.a.loss, view.b.loss))
-    for roots in _near_roots(runs, view) if near else ():
+    for roots in _roots(runs, view, near=near):
         # What lies in front of the place found so far came first; what lies behind it is carried.
         if found is not None and found.located.a is not None and roots[0] >= found.located.a:
             break
@@ -105,6 +105,13 @@ def _at_roots(runs: Runs, view: StepView, roots: tuple[int, int]) -> _Parting | 
     if located is None or (located.a is None and located.b is None):
         return None
     return _Parting(roots, located)
+
+
+def _roots(runs: Runs, view: StepView, *, near: bool) -> list[tuple[int, int]]:
+    """Pairs of tensors besides the losses that are to agree and do not, in order of execution."""
+    tolerance = view.tolerances.forward
+    given = [(a, b) for a, b in given_sites(runs, view).items() if given_error(view, a, b, tolerance)[0] > tolerance]
+    return sorted({*given, *(_near_roots(runs, view) if near else ())})
 
 
 def _near_roots(runs: Runs, view: StepView) -> Iterator[tuple[int, int]]:

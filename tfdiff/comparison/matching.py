@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from tfdiff.comparison.findings import Match
 from tfdiff.comparison.graph import PARAMETERS
-from tfdiff.comparison.metrics import pair_error, pair_order
+from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
+from tfdiff.pairing.given import USER, barred
+from tfdiff.pairing.layouts import permutations_between
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_informative, value_pairs
 
 if TYPE_CHECKING:
@@ -71,7 +73,56 @@ def match_forward(runs: Runs, view: StepView, tolerance: float) -> Matching:
         *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), limits),
         *_by_value(view, _telling(view.a), _telling(view.b), limits),
     ]
+    found = _as_given(runs, view, found, tolerance)
     return Matching(_grouped(found, "a"), _grouped(found, "b"), tolerance)
+
+
+def given_sites(runs: Runs, view: StepView) -> dict[int, int]:
+    """The user's pairs of sites in this step, as indices of observations."""
+    if not runs.given.sites:
+        return {}
+    a, b = ({seen.site.id: seen.index for seen in reversed(graph.observations)} for graph in (view.a, view.b))
+    return {a[i]: b[j] for i, j in runs.given.sites if i in a and j in b}
+
+
+def _as_given(runs: Runs, view: StepView, found: list[Match], tolerance: float) -> list[Match]:
+    """The user's pairs first, then what was found: of a pair that agrees there may be copies, as of any other.
+
+    Where one disagrees and both of its sites have equals elsewhere, these equals are none.
+    """
+    pairs, bars = given_sites(runs, view), runs.given.barred_sites
+    if not pairs and not bars:
+        return found
+    agree: list[Match] = []
+    apart: tuple[set[int], set[int]] = (set(), set())
+    for a, b in pairs.items():
+        error, order = given_error(view, a, b, tolerance)
+        if error <= tolerance:
+            agree.append(Match(a, b, error, tolerance, USER, order))
+        elif any(match.a == a for match in found) and any(match.b == b for match in found):
+            apart[0].add(a)
+            apart[1].add(b)
+    sites = [[seen.site.id for seen in graph.observations] for graph in (view.a, view.b)]
+    kept = [
+        match
+        for match in found
+        if match.a not in apart[0]
+        and match.b not in apart[1]
+        and not barred(bars, sites[0][match.a], sites[1][match.b])
+    ]
+    return [*agree, *kept]
+
+
+def given_error(view: StepView, a: int, b: int, tolerance: float) -> tuple[float, tuple[int, ...] | None]:
+    """Error of a pair that the user gave, and how b's axes are turned where that makes it smaller."""
+    best: tuple[float, tuple[int, ...] | None] = (observation_error(view.a.block, a, view.b.block, b), None)
+    first, second = view.a.observations[a], view.b.observations[b]
+    if best[0] > tolerance and first.stored and second.stored:
+        for order in permutations_between(second.shape, first.shape):
+            error = observation_error(view.a.block, a, view.b.block, b, order)
+            if error < best[0]:
+                best = error, order
+    return best
 
 
 def _grouped(matches: Iterable[Match], side: str) -> dict[int, tuple[Match, ...]]:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfdiff.comparison.matching import Matching, match_forward
+from tfdiff.comparison.equals import Equals
+from tfdiff.comparison.matching import Matching, given_error, given_sites, match_forward
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.runs import StepView, view_step
 from tfdiff.model import PHASES, Cell, Row
 from tfdiff.pairing.alignment import align
 from tfdiff.pairing.distance import sketch_errors
+from tfdiff.pairing.given import USER, barred
 from tfdiff.pairing.sites import SKETCHED, value_pairs
 
 if TYPE_CHECKING:
@@ -124,10 +126,11 @@ def _forward_rows(runs: Runs, view: StepView, matching: Matching, forced: set[tu
     """Equal pairs of which a side is a boundary, then what is left, aligned in order."""
     shown_a = _shown(view.a, {a for a, _ in forced})
     shown_b = _shown(view.b, {b for _, b in forced})
-    rows: list[SiteRow] = []
-    used_a: set[int] = set()
-    used_b: set[int] = set()
-    for match in matching.table(_cost(runs, view), once=True):
+    rows = _given_rows(runs, view)
+    given = given_sites(runs, view)
+    used_a, used_b = set(given), set(given.values())
+    alike = Equals(view, matching, _cost(runs, view))
+    for match in alike.table:
         first, second = view.a.observations[match.a], view.b.observations[match.b]
         telling = {first.site.role, second.site.role} & {"input", "activation", "noise"}
         if match.b in used_b or not telling or view.a.loss == match.a:
@@ -135,11 +138,27 @@ def _forward_rows(runs: Runs, view: StepView, matching: Matching, forced: set[tu
         if match.a in shown_a or (match.b in shown_b and match.a in view.a.members):
             used_a.add(match.a)
             used_b.add(match.b)
-            order = match.permutation
-            rows.append(SiteRow(_phase(view.a, first), first.site, second.site, match.evidence, order, match.a))
-    rest_a = [seen for index, seen in shown_a.items() if index not in used_a]
+            evidence = f"{match.evidence}, ambiguous" if alike.rivals(match) else match.evidence
+            rows.append(SiteRow(_phase(view.a, first), first.site, second.site, evidence, match.permutation, match.a))
+    left = [seen for index, seen in shown_a.items() if index not in used_a]
+    rest_a = [seen for seen in left if seen.index not in matching.from_a]
+    rows += [
+        SiteRow(_phase(view.a, seen), seen.site, None, "", None, seen.index)
+        for seen in left
+        if seen.index in matching.from_a
+    ]
     rest_b = [seen for index, seen in shown_b.items() if index not in used_b and index not in matching.from_b]
     return rows + _structure_rows(runs, view, rest_a, rest_b, forced)
+
+
+def _given_rows(runs: Runs, view: StepView) -> list[SiteRow]:
+    """The pairs that the user gave, whether they agree or not."""
+    rows = []
+    for a, b in given_sites(runs, view).items():
+        first, second = view.a.observations[a], view.b.observations[b]
+        order = given_error(view, a, b, view.tolerances.forward)[1]
+        rows.append(SiteRow(_phase(view.a, first), first.site, second.site, USER, order, a))
+    return rows
 
 
 def _cost(runs: Runs, view: StepView) -> Callable[[Match], tuple[float, ...]]:
@@ -203,6 +222,8 @@ def _structure_rows(
 def _likeness(runs: Runs, view: StepView, a: Observation, b: Observation) -> float:
     if a.shape != b.shape or a.site.role != b.site.role or a.dtype != b.dtype:
         return 0.0
+    if barred(runs.given.barred_sites, a.site.id, b.site.id):
+        return 0.0
     weights_a = {view.a.observations[i].site.variable for i in view.a.operands(a.index)} - {None}
     weights_b = {view.b.observations[i].site.variable for i in view.b.operands(b.index)} - {None}
     partners = {
@@ -243,8 +264,14 @@ def _rows_of(runs: Runs, variable: int, site: Site, others: dict[int, Site], pla
         other = others.get(pair.b) if pair else None
         order = pair_order(pair) if pair else None
         parts = None if pair is None or pair.whole else pair
-        rows.append(SiteRow(site.phase, site, other, "weight" if other else "", order, place, parts))
+        rows.append(SiteRow(site.phase, site, other, _evidence(pair) if pair and other else "", order, place, parts))
     return rows
+
+
+def _evidence(pair: VariablePair) -> str:
+    if pair.evidence == USER:
+        return USER
+    return "weight, ambiguous" if pair.ambiguous else "weight"
 
 
 def _place(role: str, place: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfdiff.comparison.graph import PARAMETERS, StepGraph, build_graph
 from tfdiff.comparison.metrics import own_values, pair_values
+from tfdiff.pairing.given import Given, barred, overridden
 from tfdiff.pairing.pairs import VariablePair, covers, pair_from_json
 from tfdiff.pairing.values import Values
 from tfdiff.pairing.variables import pair_variables, variable_uses
@@ -40,6 +41,8 @@ class Runs:
     a: Trace
     b: Trace
     pairs: tuple[VariablePair, ...]
+    given: Given = field(default_factory=Given)
+    """What the user's map says."""
     _known: dict[tuple[VariablePair, int], tuple[Array, Array] | None] = field(default_factory=dict, repr=False)
     """Values by pair and step: those after one step are those before the next."""
 
@@ -153,13 +156,15 @@ class StepView:
     """In an isolated step: a's tensors and where they went on in b."""
 
 
-def pair_runs(a: Trace, b: Trace) -> Runs:
-    """Take the pairs that sharing used, or find them from the traces."""
-    given = [pair_from_json(entry) for entry in b.header.variable_pairs]
-    pairs = [pair for pair in given if pair.a in a.variables and pair.b in b.variables]
-    if not pairs:
-        pairs = pair_variables(variable_uses(a), variable_uses(b))
-    return Runs(a, b, (*pairs, *_idle_states(a, b, pairs)))
+def pair_runs(a: Trace, b: Trace, given: Given | None = None) -> Runs:
+    """Take the user's pairs, else those that sharing used, or find them from the traces."""
+    given = given or Given()
+    shared = [pair_from_json(entry) for entry in b.header.variable_pairs]
+    pairs = overridden([pair for pair in shared if pair.a in a.variables and pair.b in b.variables], given)
+    if not shared:
+        pairs = pair_variables(variable_uses(a), variable_uses(b), given)
+    idle = [pair for pair in _idle_states(a, b, pairs) if not barred(given.barred, pair.a, pair.b)]
+    return Runs(a, b, (*pairs, *idle), given)
 
 
 def _idle_states(a: Trace, b: Trace, pairs: list[VariablePair]) -> list[VariablePair]:

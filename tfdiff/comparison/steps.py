@@ -95,7 +95,8 @@ def judge_steps(runs: Runs) -> StepsResult:
             result.tolerances.append(_behind(result))
             continue
         rows = batch_rows(runs.a.step(step), runs.b.step(step))
-        if step and rows is not None and rows[0] != rows[1]:
+        parted = rows is not None and rows[0] != rows[1]
+        if step and parted:
             result.ended, result.parted = step - 1, step
             result.tolerances.append(_behind(result))
             continue
@@ -110,6 +111,9 @@ def judge_steps(runs: Runs) -> StepsResult:
         noise = step_noise(runs, step, history.noise)
         view = StepView(step, *graphs, step_tolerances(*graphs, drift, noise))
         result.tolerances.append(view.tolerances)
+        if parted:
+            result.ended, result.parted = -1, 0
+            continue
         found = _judge_step(runs, view, history, states, result)
         if found and fed_otherwise(runs, view):
             result.ended, result.parted, result.parted_by = step - 1, step, "of other rows"

@@ -26,6 +26,10 @@ ACTIVATIONS = {
     **dict.fromkeys(("Elu", "Selu"), "elu"),
     **dict.fromkeys(("Erf", "Erfc"), "erf"),
 }
+POOLS = {
+    **dict.fromkeys(("MaxPool", "MaxPoolV2", "MaxPool3D", "MaxPoolWithArgmax"), "max"),
+    **dict.fromkeys(("AvgPool", "AvgPool3D"), "average"),
+}
 _DATA_PRODUCTS = frozenset({"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"})
 _TOGETHER = frozenset({"Softmax", "LogSoftmax", "Max", "Sum", "Mean", "Exp", *_DATA_PRODUCTS})
 # A moving statistic is a few ops away from the batch statistic it follows; layers are some dozens of ops long.
@@ -114,6 +118,19 @@ class Flow:
                 near |= last[source]
         return before, near
 
+    def inputs_behind(self, position: int) -> frozenset[int]:
+        """Tensors of the batch that an observation was computed from."""
+        found, todo, seen = set(), [position], {position}
+        while todo:
+            place = todo.pop()
+            if self.sites[place].role == "input":
+                found.add(place)
+            for source in self.inputs[place]:
+                if 0 <= source < place and self.data[source] and source not in seen:
+                    seen.add(source)
+                    todo.append(source)
+        return frozenset(found)
+
     def statistic(self, variable: int) -> str | None:
         """`mean` or `variance` by the batch statistic that is written into a moving one; None if neither is seen."""
         queue = deque(self.assigns.get(variable, []))
@@ -173,6 +190,19 @@ class Flow:
     def next_products(self, start: int, products: Collection[int]) -> frozenset[int]:
         """The next of `products` behind an observation."""
         return frozenset({consumer for _, consumer in self._layer(start, products)} & frozenset(products))
+
+    def pools(self, start: int, products: Collection[int]) -> tuple[frozenset[str], frozenset[str]]:
+        """Kinds of pooling between the last of `products` and an observation, and between it and the next ones."""
+        behind = {self.sites[consumer].op for _, consumer in self._layer(start, products)}
+        before, todo, seen = set(), [start], {start}
+        while todo and len(seen) < _LAYER_REACH:
+            for source in self.inputs[todo.pop()]:
+                if 0 <= source < start and self.data[source] and source not in seen and source not in products:
+                    seen.add(source)
+                    before.add(self.sites[source].op)
+                    todo.append(source)
+        kinds = [frozenset(POOLS[op] for op in ops if op in POOLS) for ops in (before, behind)]
+        return kinds[0], kinds[1]
 
     def side(self, start: int, products: Collection[int], constant: Constant) -> str | None:
         """`row` or `column`: the axis it becomes in the first product of data with data, else None.

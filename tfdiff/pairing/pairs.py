@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tfdiff.errors import TfdiffError
+from tfdiff.model import Box
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Part = tuple[tuple[tuple[int, int], ...], ...]
-"""A box of a variable: per axis the ranges [start, stop) of it, in order."""
+Part = Box
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,15 @@ class VariablePair:
     b_part: Part | None = None
     offset: float = 0.0
     """What b's value has more than a's, because a adds that much elsewhere (the forget bias of a TF1 cell)."""
+    rivals: tuple[int, ...] = ()
+    """Variables of b that would fit as well."""
+    ordered: bool = False
+    """Whether the order of use decided among them."""
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether nothing decided between it and its rivals."""
+        return bool(self.rivals) and not self.ordered
 
     @property
     def whole(self) -> bool:
@@ -50,7 +59,9 @@ class VariablePair:
         boxes = {
             key: [[list(extent) for extent in axis] for axis in part] for key, part in parts.items() if part is not None
         }
-        more = {"offset": self.offset} if self.offset else {}
+        more: dict[str, Any] = {"offset": self.offset} if self.offset else {}
+        if self.rivals:
+            more |= {"rivals": list(self.rivals), "ordered": self.ordered}
         return {"a": self.a, "b": self.b, "evidence": self.evidence, **named, **boxes, **more}
 
 
@@ -79,6 +90,8 @@ def pair_from_json(entry: Mapping[str, Any]) -> VariablePair:
             part("a_part"),
             part("b_part"),
             float(entry.get("offset", 0.0)),
+            tuple(int(index) for index in entry.get("rivals", ())),
+            bool(entry.get("ordered", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TfdiffError(f"expected a variable pair with indices a and b, found {entry!r}; record b again") from error

@@ -58,6 +58,10 @@ class VariableUse:
     """`row` or `column` by the axis it becomes in the next product of data with data (queries, keys)."""
     next_sizes: frozenset[int] = field(default_factory=frozenset)
     """Sizes of the matrices that what it makes meets next."""
+    pools: tuple[frozenset[str], frozenset[str]] | None = None
+    """Kinds of pooling (max, average) between the matrices before it and it, and behind it."""
+    inputs: frozenset[int] = field(default_factory=frozenset)
+    """Tensors of the batch (positions in the step) that the data it meets was computed from."""
     assigned: bool = False
     """Whether the step writes it by other means than gradients."""
     initial_mean: float | None = None
@@ -176,6 +180,8 @@ class _Step:
             activations=flow.activations(forward.position, others) if forward else None,
             side=flow.side(forward.position, others, constant) if forward else None,
             next_sizes=self._next_sizes(forward.position, others) if forward else frozenset(),
+            pools=flow.pools(forward.position, others) if forward else None,
+            inputs=flow.inputs_behind(forward.position) if forward else frozenset(),
             assigned=variable.index in flow.assigns,
             initial_mean=initial[0] if initial else None,
             initial_std=initial[1] if initial else None,

@@ -8,6 +8,8 @@ must fit; names only break ties; what fits nowhere stays unpaired.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -17,12 +19,13 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped,
 
 from tfdiff.pairing.alignment import align
 from tfdiff.pairing.cutting import cut, gate, in_order, merged, offset, use_cost
+from tfdiff.pairing.given import Given
 from tfdiff.pairing.layouts import Fit, fit
 from tfdiff.pairing.pairs import VariablePair, convert, convert_back, pair_from_json
 from tfdiff.pairing.uses import VariableUse, uses_of, variable_uses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from collections.abc import Set as AbstractSet
 
 __all__ = [
@@ -52,6 +55,8 @@ _UPSTREAM = 2.0  # other weights before it: more than _DOWNSTREAM, so that repea
 _DOWNSTREAM = 1.0
 _ACTIVATION = 2.5  # another nonlinearity behind it: enough to tell the values of an attention from its queries
 _NEXT = 2.5  # matrices of other sizes behind it: parallel branches in another order
+_POOLS = 2.5  # behind another kind of pooling, or in front of one: a branch of its own
+_INPUTS = 2.5  # fed from other tensors of the batch
 _SIDE = 1.5  # another side of the next product: queries against keys
 _NEIGHBOURS = 3.0  # the weights before it are paired with others
 _OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
@@ -66,25 +71,46 @@ _UNPAIRED = 20.0  # above every sum of the others
 # At most so many rounds of pairing again with the neighbours of the round before: what one settles reaches from a
 # kernel over its bias and scale to its shift.
 _ROUNDS = 6
+# What is no more than this (names, order of creation) tells nothing.
+_ALIKE = 0.05
 
 Matrix = npt.NDArray[np.float64]
+Inputs = Mapping[int, frozenset[int]]
+"""By tensor of b's batch: those of a's that it is made of."""
 
 
-def pair_variables(a: Sequence[VariableUse], b: Sequence[VariableUse]) -> list[VariablePair]:
+def pair_variables(
+    a: Sequence[VariableUse], b: Sequence[VariableUse], given: Given | None = None, inputs: Inputs | None = None
+) -> list[VariablePair]:
     """Pairs weights with weights and states with states, in the order of a's forward pass; the rest stays unpaired.
 
     A weight may pair with a variable that the other side uses alike without training it (frozen, or behind a stopped
     gradient). Slots, hyperparameters, seeds and metrics never pair. Where only one side keeps in one variable what the
     other has in several (the gates of a cell), and where the parts stand in another order, parts pair with parts.
+    What the user has given holds, and tells the rest its neighbours. `inputs` are indices of observations.
     """
+    given = given or Given()
     shapes = {(name, use.index): use.shape for name, side in (("a", a), ("b", b)) for use in side}
-    a, b = cut(a, b, _is_parameter)
-    sides = _Side(a), _Side(b)
-    parameters = _solve(*sides, [u for u in a if _is_parameter(u)], [u for u in b if _is_parameter(u)], {})
-    known = {x.index: y.index for x, y, _ in parameters}
-    states = _solve(*sides, [u for u in a if _is_state(u)], [u for u in b if _is_state(u)], known)
-    found = [pair for x, y, turn in parameters for pair in in_order(x, y, _pair(x, y, turn, sides))]
-    return [*merged(found, shapes), *(_pair(x, y, turn, sides) for x, y, turn in states)]
+    order = {use.index: (_is_state(use), use.order, use.index) for use in a}
+    free_a = [use for use in a if not given.settles(use.index, None)]
+    free_b = [use for use in b if not given.settles(None, use.index)]
+    settled = [use for use in a if given.settles(use.index, None)], [use for use in b if given.settles(None, use.index)]
+    free_a, free_b = cut(free_a, free_b, _is_parameter)
+    sides = _Side([*free_a, *settled[0]]), _Side([*free_b, *settled[1]])
+    known = {pair.a: pair.b for pair in given.variables if pair.whole}
+    parameters = _solve(*sides, *_chosen(_is_parameter, free_a, free_b), known, given, inputs or {})
+    known |= {found.a.index: found.b.index for found in parameters}
+    states = _solve(*sides, *_chosen(_is_state, free_a, free_b), known, given, inputs or {})
+    found = [pair for one in parameters for pair in in_order(one.a, one.b, _pair(one, sides))]
+    pairs = [*merged(found, shapes), *(_pair(one, sides) for one in states)]
+    return sorted([*given.variables, *pairs], key=lambda pair: order[pair.a]) if given.variables else pairs
+
+
+def _chosen(
+    wanted: Callable[[VariableUse], bool], *sides: Sequence[VariableUse]
+) -> tuple[list[VariableUse], list[VariableUse]]:
+    a, b = ([use for use in side if wanted(use)] for side in sides)
+    return a, b
 
 
 def _is_parameter(use: VariableUse) -> bool:
@@ -169,7 +195,17 @@ def _parallel(uses: Sequence[VariableUse]) -> set[int]:
     return {use.index for use in uses if counts[use.shape, use.upstream] > 1}
 
 
-def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse]) -> Matrix:
+def _fed_cost(a: VariableUse, b: VariableUse, inputs: Inputs) -> float:
+    """Share of the tensors of the batch before them that are not the same, of those of which this is known."""
+    known: set[int] = set().union(*inputs.values())
+    ours = a.inputs & known
+    theirs: set[int] = set().union(*(inputs[index] for index in b.inputs if index in inputs))
+    return len(ours ^ theirs) / len(ours | theirs) if ours and theirs else 0.0
+
+
+def _context_cost(
+    side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse], inputs: Inputs
+) -> Matrix:
     """How differently every two lie in their networks."""
     cost = np.zeros((len(a), len(b)))
     parallel = _parallel(a), _parallel(b)
@@ -183,6 +219,9 @@ def _context_cost(side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Seq
         cost[i, j] += use_cost(x, y)
         if x.index in parallel[0] and y.index in parallel[1] and x.next_sizes and y.next_sizes:
             cost[i, j] += _NEXT * (1 - len(x.next_sizes & y.next_sizes) / len(x.next_sizes | y.next_sizes))
+        if x.pools is not None and y.pools is not None:
+            cost[i, j] += _POOLS * sum(one != other for one, other in zip(x.pools, y.pools, strict=True))
+        cost[i, j] += _INPUTS * _fed_cost(x, y, inputs)
     sizes = sorted({*side_a.sizes, *side_b.sizes})
     before = [use.upstream for use in a], [use.upstream for use in b]
     behind = [side_a.downstream[use.index] for use in a], [side_b.downstream[use.index] for use in b]
@@ -208,10 +247,27 @@ def _neighbour_cost(
     return cost
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A pair of uses."""
+
+    a: VariableUse
+    b: VariableUse
+    fit: Fit
+    rivals: tuple[int, ...] = ()
+    ordered: bool = False
+
+
 def _solve(
-    side_a: _Side, side_b: _Side, a: Sequence[VariableUse], b: Sequence[VariableUse], known: Mapping[int, int]
-) -> list[tuple[VariableUse, VariableUse, Fit]]:
-    """Pairs of the given variables, in the order of a's forward pass; `known` pairs of others serve as neighbours."""
+    side_a: _Side,
+    side_b: _Side,
+    a: Sequence[VariableUse],
+    b: Sequence[VariableUse],
+    known: Mapping[int, int],
+    given: Given,
+    inputs: Inputs,
+) -> list[_Found]:
+    """Pairs of some variables, in the order of a's forward pass; `known` pairs of others serve as neighbours."""
     rows, columns = (sorted(uses, key=lambda use: (use.order, use.index)) for uses in (a, b))
     if not rows or not columns:
         return []
@@ -219,10 +275,12 @@ def _solve(
     own = np.full((len(rows), len(columns)), np.inf)
     for i, j in np.ndindex(own.shape):
         found = fit(rows[i].shape, columns[j].shape, rows[i].layout, columns[j].layout)
+        if given.bars(rows[i].variable, columns[j].variable):
+            continue
         if found is not None and (cost_alone := _own_cost(rows[i], columns[j], found)) < _LIMIT:
             fits[i, j] = found
             own[i, j] = cost_alone
-    own += _context_cost(side_a, side_b, rows, columns)
+    own += _context_cost(side_a, side_b, rows, columns, inputs)
     chosen: list[tuple[int, int]] = []
     cost = own
     for round_number in range(_ROUNDS):
@@ -232,7 +290,46 @@ def _solve(
         previous, chosen = chosen, _assign(cost + _order_cost(cost, _ranks(rows), _ranks(columns)))
         if previous == chosen:
             break
-    return [(rows[i], columns[j], fits[i, j]) for i, j in chosen]
+    rivals = _rivals(cost, chosen)
+    found_pairs = []
+    for i, j in chosen:
+        others = [k for k in rivals[i] if columns[k].variable != columns[j].variable]
+        names = tuple(dict.fromkeys(columns[k].variable for k in others))
+        ordered = bool(others) and all(_tells(i, j, k, chosen, rows, columns) for k in others)
+        found_pairs.append(_Found(rows[i], columns[j], fits[i, j], names, ordered))
+    return found_pairs
+
+
+def _rivals(cost: Matrix, chosen: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
+    """By row: columns that would cost no more, with their own rows changed over or without one."""
+    row_of = {j: i for i, j in chosen}
+    found: dict[int, list[int]] = {}
+    for i, j in chosen:
+        found[i] = []
+        for k in range(cost.shape[1]):
+            if k == j or not np.isfinite(cost[i, k]):
+                continue
+            other = row_of.get(k)
+            change = cost[i, k] - cost[i, j]
+            if other is not None:
+                change += cost[other, j] - cost[other, k]
+            if change <= _ALIKE:
+                found[i].append(k)
+    return found
+
+
+def _tells(
+    i: int,
+    j: int,
+    k: int,
+    chosen: Sequence[tuple[int, int]],
+    rows: Sequence[VariableUse],
+    columns: Sequence[VariableUse],
+) -> bool:
+    """Whether the order of use decided between the columns j and k of row i."""
+    other = next((row for row, column in chosen if column == k), None)
+    apart = columns[j].order != columns[k].order
+    return apart and (other is None or rows[i].order != rows[other].order)
 
 
 def _ranks(uses: Sequence[VariableUse]) -> list[int]:
@@ -274,7 +371,8 @@ def _place(use: VariableUse, side: _Side) -> tuple[str, int]:
     return _ordinal(alike.index((use.order, use.index)) + 1), len(alike)
 
 
-def _pair(a: VariableUse, b: VariableUse, found: Fit, sides: tuple[_Side, _Side]) -> VariablePair:
+def _pair(one: _Found, sides: tuple[_Side, _Side]) -> VariablePair:
+    a, b, found = one.a, one.b, one.fit
     (place_a, count_a), (place_b, count_b) = _place(a, sides[0]), _place(b, sides[1])
     words = [f"shape {a.shape}" if a.shape == b.shape else f"shapes {a.shape} and {b.shape}"]
     words.append(f"{place_a} used" if place_a == place_b else f"{place_a} used in a, {place_b} in b")
@@ -294,7 +392,8 @@ def _pair(a: VariableUse, b: VariableUse, found: Fit, sides: tuple[_Side, _Side]
     if a.part is not None or b.part is not None:
         words.append(gate(a.piece))
     layout = found.permutation, ", ".join(words), found.reshape, found.restore
-    return VariablePair(a.variable, b.variable, *layout, a.part, b.part, offset(a, a.piece, b.piece))
+    shift = offset(a, a.piece, b.piece)
+    return VariablePair(a.variable, b.variable, *layout, a.part, b.part, shift, one.rivals, one.ordered)
 
 
 def _consumed(a: str, b: str) -> str:

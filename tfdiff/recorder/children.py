@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.model import RecordOptions
+from tfdiff.pairing.map_file import map_from_json
 
 if TYPE_CHECKING:
     from tfdiff.recorder.around import Around
@@ -66,5 +67,6 @@ def from_json(data: dict[str, Any]) -> RecordOptions:
         "output": Path(data["output"]),
         "reference": None if data["reference"] is None else Path(data["reference"]),
         "share": frozenset(data["share"]),
+        "pairs": None if data["pairs"] is None else map_from_json(data["pairs"]),
     }
     return RecordOptions(**{**data, **changed})

@@ -2,7 +2,7 @@
 
 In eager code and at a tape's side the exchange is an operation of its own on the tape, from the own tensor to the
 other; in a graph it is a host function whose gradient is another one. What the reference hands back goes on to the
-op's own gradient, which knows its own output only.
+op's own gradient, which is given the tensor that went on in eager code and its own one in a graph.
 """
 
 from __future__ import annotations

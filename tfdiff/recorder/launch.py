@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError
+from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError, UsageError
+from tfdiff.pairing.given import check_names
 from tfdiff.recorder import children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
 from tfdiff.recorder.around import Around, said
@@ -52,6 +53,8 @@ def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = N
         if not reference.steps:
             message = f"expected a reference with at least one step, {options.reference} has none; record it again"
             raise TfdiffError(message)
+        if options.pairs is not None:
+            check_names(options.pairs, reference, "a")
         seed = _seed()
         with tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
             scout = Path(folder) / "scout.h5"
@@ -87,7 +90,9 @@ def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Pl
     children.run_child("scout", scouted, seed=seed)
     try:
         with open_trace(path) as scout:
-            return make_plan(reference, scout, options.share) if scout.steps else None
+            return make_plan(reference, scout, options.share, options.pairs) if scout.steps else None
+    except UsageError:  # what the user's map says of b
+        raise
     except TfdiffError:
         return None
 
@@ -127,7 +132,7 @@ def _further(order: dict[str, Any]) -> int:
 def _isolated(options: RecordOptions, order: dict[str, Any]) -> int:
     with open_trace(order["reference"]) as reference, open_trace(order["free"]) as free:
         with open_trace(order["scout"]) as scout:
-            planned = make_plan(reference, scout, options.share)
+            planned = make_plan(reference, scout, options.share, options.pairs)
         isolating = Isolating(reference, free, isolated_pass.from_order(order))
         return _main_pass(options, planned, order["seed"], isolating=isolating)
 

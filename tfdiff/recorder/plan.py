@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.pairing.effects import end_of_effect
+from tfdiff.pairing.given import resolve
 from tfdiff.pairing.noise import Draw, pair_draws
 from tfdiff.pairing.variables import convert, pair_variables, variable_uses
-from tfdiff.recorder.plan_batches import batch_of, plan_batches, plan_passes
+from tfdiff.recorder.plan_batches import batch_of, fed_by, plan_batches, plan_passes
 from tfdiff.recorder.plan_slots import plan_slots
 from tfdiff.recorder.share import OUTSIDE, NoiseKey, Plan, Wanted
 from tfdiff.recorder.stream import RANDOM_OPS
@@ -24,7 +25,8 @@ from tfdiff.recorder.stream import RANDOM_OPS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from tfdiff.model import Observation
+    from tfdiff.model import Observation, PairMap
+    from tfdiff.pairing.given import Given
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.reader import Block, Trace
 
@@ -48,12 +50,19 @@ class Planned:
     not_shared: list[tuple[str, str]] = field(default_factory=list)
 
 
-def make_plan(reference: Trace, scout: Trace, share: Collection[str]) -> Planned:
-    """Plan an equal start; `share` is any of weights, batches, noise."""
+def make_plan(reference: Trace, scout: Trace, share: Collection[str], pairs: PairMap | None = None) -> Planned:
+    """Plan an equal start; `share` is any of weights, batches, noise. `pairs` are the user's and hold.
+
+    Raises UsageError for a name in `pairs` that a run does not have, and for shapes that do not fit.
+    """
     planned = Planned(Plan(reference))
-    _plan_weights(planned, reference, scout, apply="weights" in share)
+    given = resolve(pairs, reference, scout)
+    batches = Planned(planned.plan if "batches" in share else Plan(reference))
+    plan_batches(batches, reference, scout)
+    _plan_weights(planned, reference, scout, (given, fed_by(batches.plan, scout)), apply="weights" in share)
     if "batches" in share:
-        plan_batches(planned, reference, scout)
+        planned.not_shared += batches.not_shared
+        planned.shared |= batches.shared
     if "noise" in share:
         _plan_noise(planned, reference, scout)
     if scout.step(0).info.forward_only and reference.step(0).info.forward_only:
@@ -64,8 +73,15 @@ def make_plan(reference: Trace, scout: Trace, share: Collection[str]) -> Planned
     return planned
 
 
-def _plan_weights(planned: Planned, reference: Trace, scout: Trace, *, apply: bool) -> None:
-    pairs = pair_variables(variable_uses(reference), variable_uses(scout))
+def _plan_weights(
+    planned: Planned,
+    reference: Trace,
+    scout: Trace,
+    known: tuple[Given, dict[int, frozenset[int]]],
+    *,
+    apply: bool,
+) -> None:
+    pairs = pair_variables(variable_uses(reference), variable_uses(scout), *known)
     planned.pairs = tuple(pair.to_json() for pair in pairs)
     found: dict[int, Wanted] = {}
     for pair in pairs:

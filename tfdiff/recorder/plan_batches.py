@@ -69,6 +69,17 @@ def plan_batches(planned: Planned, reference: Trace, scout: Trace) -> None:
     planned.shared["batches_from"] = "own rows" if _holds_all(a_parts, b_parts, scout) else "values of a"
 
 
+def fed_by(plan: Plan, scout: Trace) -> dict[int, frozenset[int]]:
+    """By tensor of the batch of b's first step: the tensors of a's first step that it is made of."""
+    inputs = plan.inputs.get(0, [])
+    found = {}
+    for seen in batch_of(scout.step(0), fed=True) if scout.steps else ():
+        rule = plan.feeds.get(feed_key(seen.site))
+        if rule is not None and all(source < len(inputs) for source in rule.sources):
+            found[seen.index] = frozenset(inputs[source] for source in rule.sources)
+    return found
+
+
 def _kinds(b_steps: dict[int, dict[FeedKey, Array]]) -> list[list[int]]:
     """The steps by the places their batch is fed at; those with more of them than the first ones count to these."""
     kinds: dict[frozenset[FeedKey], list[int]] = {}

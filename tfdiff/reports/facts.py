@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from tfdiff.model import Result, Site
 
+EVIDENCE = ("user", "value", "weight", "structure")
+"""What a pair can rest on, the strongest first."""
+
 
 def shared_weights(result: Result) -> dict[str, int]:
     """Return {"shared", "a", "b"}: how many weights b took over, and how many each side has.
@@ -36,6 +39,12 @@ def unpaired(result: Result) -> tuple[list[str], list[str]]:
     a = dict.fromkeys(row.a_name for row in result.rows if row.a is not None and row.b is None)
     b = dict.fromkeys(row.b_name for row in result.rows if row.b is not None and row.a is None)
     return list(a), list(b)
+
+
+def evidences(result: Result) -> dict[str, int]:
+    """Return how many pairs rest on which evidence; the losses, which pair by what they are, left out."""
+    kinds = [row.evidence.partition(",")[0] for row in result.rows if row.a is not None and row.b is not None]
+    return {kind: kinds.count(kind) for kind in EVIDENCE if kind in kinds}
 
 
 def _weights(sites: Iterable[Site | None]) -> int:

@@ -46,6 +46,11 @@ def document(result: Result) -> dict[str, Any]:
         "tolerance": {"source": result.tolerance_source, "observer": _observer(result)},
         "not_shared": [dict(entry) for entry in result.not_shared],
         "not_recorded": [dict(entry) for entry in result.not_recorded],
+        "pairs": [
+            {"phase": row.phase, "a": row.a_name, "b": row.b_name, "evidence": row.evidence}
+            for row in result.rows
+            if row.a is not None and row.b is not None
+        ],
         "unpaired": dict(zip("ab", unpaired(result), strict=True)),
         "notes": list(result.notes),
     }

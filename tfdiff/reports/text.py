@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.reports.facts import shared_weights, unpaired
+from tfdiff.reports.facts import evidences, shared_weights, unpaired
 from tfdiff.reports.words import constant, count, number, plain, sharing, would_pass
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def headline(result: Result) -> str:
         return f"DIVERGED at step {first.step}, {first.phase}: {_short(first.a)} against {_short(first.b)}"
     phases = " and ".join(dict.fromkeys(own.phase for own in result.own))
     weights = shared_weights(result)
-    agree = "; from an equal start the two agree" if result.shared and weights["shared"] >= weights["b"] else ""
+    equal = result.shared.get("batches") is True and weights["shared"] >= weights["b"]
+    agree = "; from an equal start the two agree" if equal else ""
     if result.judged is not None and result.judged < result.compared:
         agree = (
             f"{agree} in {result.judged:,} of {count(result.compared, _step(result))}"
@@ -103,6 +104,9 @@ def _basis(result: Result) -> list[str]:
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
+    paired = ", ".join(f"{pairs:,} by {kind}" for kind, pairs in evidences(result).items())
+    if paired:
+        lines.append(f"  paired    {paired}")
     hiding = any(one.phase in ("forward", "loss", "backward", "update") for one in result.divergences)
     if result.isolation is not None or (hiding and not result.forward_only):
         lines.append(f"  isolated  {_isolated(result)}")

@@ -103,8 +103,9 @@ def _faults(
 class Bench:
     """Runs trials in a folder, with worker processes of its own per thread."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, calibrate: bool = True) -> None:
         self._folder = folder
+        self._calibrate = "--calibrate" if calibrate else "--no-calibrate"
         self._workers: dict[tuple[int, bool], Worker] = {}
 
     def run(self, trial: Trial, *, keep: bool = False) -> Outcome:
@@ -112,7 +113,7 @@ class Bench:
 
         A recording of a that is there from before is used again where the script is the same.
         """
-        folder = self._folder / f"trial-{trial.number}"
+        folder = self._folder / f"trial-{trial.number}{'-two' * (len(trial.faults) > 1)}"
         folder.mkdir(parents=True, exist_ok=True)
         a, b = STYLES[trial.a_style](trial.a, 1), STYLES[trial.b_style](trial.b, 2)
         known = (folder / "a.h5").exists() and (folder / "a.py").read_text() == str(a)
@@ -121,7 +122,7 @@ class Bench:
         (folder / "trial.txt").write_text(f"{trial}\n")
         try:
             if not known:
-                self._record(folder / "a.py", trial.a_style, "--calibrate")
+                self._record(folder / "a.py", trial.a_style, self._calibrate)
             self._record(folder / "b.py", trial.b_style, "--reference", folder / "a.h5")
             result = tfdiff.diff(folder / "a.h5", folder / "b.h5")
         except (RuntimeError, TfdiffError) as error:
