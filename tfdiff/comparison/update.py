@@ -67,6 +67,8 @@ class UpdateHistory:
     worst: dict[VariablePair, float] = field(default_factory=dict)
     """By pair: the largest error that a gradient had within its tolerance so far. An optimizer with memory
     carries it on."""
+    largest: dict[VariablePair, float] = field(default_factory=dict)
+    """By pair: the largest norm of an update so far."""
     unapplied: set[str] = field(default_factory=set)
     """Sides on which a step handed no gradients to an optimizer (accumulation, hand-written updates)."""
 
@@ -134,7 +136,10 @@ def _measure(
     # Values are rounded when written: half a unit of the weight each, whatever the size of the update.
     rounding = ROUNDING_UNITS * epsilon(str(after[0].dtype)) * norm(after[0]) / max(norm(x), norm(y), 1e-300)
     carried = GROWTH * (gradient.error if gradient and np.isfinite(gradient.error) else 0.0)
-    carried = max(carried, REMEMBERED * history.worst.get(pair, 0.0))
+    # What slots remember may cancel: the errors of larger updates stay in a small one.
+    size = max(norm(x), norm(y), 1e-300)
+    largest = history.largest[pair] = max(size, history.largest.get(pair, 0.0))
+    carried = max(carried, REMEMBERED * history.worst.get(pair, 0.0) * largest / size)
     tolerance = max(view.tolerances.of_change(pair.a, "update"), min(carried, CEILING), rounding)
     return Update(pair, a, b, relative_error(x, y), tolerance)
 
