@@ -179,6 +179,13 @@ class TestLoss:
         result = diff(reference=Plan(penalty=1e-3), rate=0.5)
         assert [divergence.phase for divergence in result.divergences] == ["forward", "loss"]
 
+    def test_penalty_of_another_strength_is_told_behind_another_fault(self, diff: Diff) -> None:
+        """As independent of it as one that is missing."""
+        result = diff(reference=Plan(penalty=1e-3), penalty=2e-3, rate=0.5)
+        assert [divergence.phase for divergence in result.divergences] == ["forward", "loss"]
+        assert "penalty on first/W1" in result.divergences[1].summary
+        assert len(diff(reference=Plan(penalty=1e-3), penalty=1e-3, rate=0.5).divergences) == 1
+
 
 class TestBackward:
     def test_a_stopped_gradient(self, diff: Diff) -> None:

@@ -47,15 +47,17 @@ class Unequal:
 
 
 def penalty_finding(runs: Runs, view: StepView, pairing: StepPairing) -> Finding | None:
-    """A penalty on the weights that only one side adds to its loss; told by its value, whatever the forward pass
-    does.
+    """A penalty on the weights that only one side adds to its loss, or that differs; told by its value, whatever the
+    forward pass does.
     """
     a, b = _totals(view.a), _totals(view.b)
     total_a, total_b = (sum(g.observations[i].stats.mean for i in found) for g, found in ((view.a, a), (view.b, b)))
     scale = max(abs(total_a), abs(total_b))
     a_at, b_at = _join_point(view.a, a), _join_point(view.b, b)
-    if bool(a) == bool(b) or scale == 0.0 or a_at is None or b_at is None:
+    if scale == 0.0 or a_at is None or b_at is None:
         return None
+    if a and b:
+        return _unequal_finding(runs, view, pairing)
     divergence = Divergence(
         step=view.step,
         phase="loss",
@@ -79,20 +81,32 @@ def at_penalty(runs: Runs, view: StepView, finding: Finding) -> Finding:
     unequal = _unequal(runs, view) if _totals(view.a) and _totals(view.b) else None
     if unequal is None:
         return finding
+    return replace(finding, divergence=_told(runs, view, unequal, finding.divergence))
+
+
+def _unequal_finding(runs: Runs, view: StepView, pairing: StepPairing) -> Finding | None:
+    """The first weight whose penalties differ, if both sides have one: what is missing may be the weight."""
+    unequal = _unequal(runs, view)
+    if unequal is None or unequal.a is None or unequal.b is None:
+        return None
+    nowhere = Divergence(view.step, "loss", None, None, 0.0, 0.0)
+    return Finding(_told(runs, view, unequal, nowhere), runs.a, runs.b, runs.pairs, pairing=pairing)
+
+
+def _told(runs: Runs, view: StepView, unequal: Unequal, told: Divergence) -> Divergence:
+    """A divergence at the unequal penalties; what a side has none of is where `told` has it."""
     values = [f"{term.value:.5g}" if term else "none" for term in (unequal.a, unequal.b)]
-    names = _names(runs, unequal)
-    told = finding.divergence
-    divergence = replace(
+    summary = f"penalty on {_names(runs, unequal)}: {values[0]} in a, {values[1]} in b"
+    return replace(
         told,
         a=_place(runs.a, view.a, unequal.a) or told.a,
         b=_place(runs.b, view.b, unequal.b) or told.b,
         error=unequal.error,
         tolerance=view.tolerances.at(unequal.a.index if unequal.a else None, "loss"),
-        summary=f"penalty on {names}: {values[0]} in a, {values[1]} in b; {told.summary}",
+        summary=f"{summary}; {told.summary}" if told.summary else summary,
         a_index=unequal.a.index if unequal.a else told.a_index,
         b_index=unequal.b.index if unequal.b else told.b_index,
     )
-    return replace(finding, divergence=divergence)
 
 
 def _names(runs: Runs, unequal: Unequal) -> str:

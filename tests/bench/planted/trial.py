@@ -11,6 +11,7 @@ import tfdiff
 from tests.contract.suite import Worker, told
 from tfdiff.errors import TfdiffError
 
+from .fault import behind
 from .kinds import KINDS
 from .networks import drawn
 from .styles import LEGACY_STYLES, STYLES, expresses
@@ -95,9 +96,18 @@ def _faults(
         return (first,), (fault,) if fault else ()
     for second in draw.sample(sorted(KINDS), len(KINDS)):
         other = KINDS[second](fault.b, draw) if second != first else None
-        if other is not None and other.place.split()[0] != fault.place.split()[0]:
+        if other is not None and _apart(network, (first, fault.place.split()[0]), (second, other.place.split()[0])):
             return (first, second), (fault, other)
     return (), ()
+
+
+def _apart(network: Network, *faults: tuple[str, str]) -> bool:
+    """Whether two faults (kind, layer) are at different places, and none acts on a tensor that the other gives another
+    width.
+    """
+    (one, here), (other, there) = faults
+    wide = {name for kind, at in ((one, here), (other, there)) if kind == "width" for name in behind(network, at)}
+    return here != there and not wide & {here, there}
 
 
 class Bench:
