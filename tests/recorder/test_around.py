@@ -1,9 +1,8 @@
-"""What a run wrote is kept from its further runs, and nothing that may be somebody else's is touched."""
+"""Further runs of a script are made in a likeness of its place: nothing that is there is touched."""
 
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,19 @@ from tfdiff.recorder.around import Around, CannotKeepError
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder to run in, with a file and a folder in it."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "old.txt").write_text("old")
-    (tmp_path / "data").mkdir()
-    return tmp_path
+    folder = tmp_path / "here"
+    (folder / "data").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    (folder / "old.txt").write_text("old")
+    (folder / "a.py").write_text("pass")
+    return folder
 
 
-def look():
+def look(script="a.py", arguments=(), *, module=False):
     """Before the run."""
-    options = RecordOptions("a.py", (), False, Path("a.h5"), False, None, frozenset(), 10, False, "layers", True)
+    options = RecordOptions(
+        script, arguments, module, Path("a.h5"), False, None, frozenset(), 10, False, "layers", True
+    )
     return Around.look(options)
 
 
@@ -39,116 +42,113 @@ def tree(folder):
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_new_is_away_meanwhile(here):
-    """The further run finds the folder as the first one did; what it makes in the same places goes."""
+def test_what_is_new_is_missing_there(here):
+    """The further run finds the folder as the first one did, and what it makes stays in its own."""
     run = look()
     (here / "logs" / "deep").mkdir(parents=True)
     (here / "logs" / "deep" / "1.txt").write_text("first")
     (here / "data" / "weights").write_text("first")
-    (here / "link").symlink_to("old.txt")
     (here / "a.h5").write_text("trace")
     expected = tree(here)
-    with run.kept():
-        assert not (here / "logs").exists()
-        assert not (here / "data" / "weights").exists()
-        assert not (here / "link").is_symlink()
-        assert (here / "a.h5").read_text() == "trace"
-        (here / "logs").mkdir()
-        (here / "logs" / "2.txt").write_text("second")
-        (here / "data" / "weights").write_text("second")
+    with run.likeness() as place:
+        assert tree(place.folder) == {"old.txt": "old", "a.py": "pass"}
+        assert (place.folder / "data").is_dir()
+        (place.folder / "logs").mkdir()
+        (place.folder / "logs" / "2.txt").write_text("second")
+        (place.folder / "data" / "weights").write_text("second")
     assert tree(here) == expected
-    assert (here / "link").is_symlink()
-    assert run.left == []
+    assert not place.folder.exists()
 
 
-def test_changed_is_put_back(here):
-    """A file that was there before and that both runs overwrite has the first one's content."""
+def test_what_the_first_run_changed_stays(here):
+    """A file that was there before and that both runs overwrite, or that the second removes, is the first one's."""
     run = look()
     later(here / "old.txt", "first")
-    with run.kept():
-        later(here / "old.txt", "2")
-    assert (here / "old.txt").read_text() == "first"
+    with run.likeness() as place:
+        later(place.folder / "old.txt", "second")
+        (place.folder / "a.py").unlink()
+    assert tree(here) == {"old.txt": "first", "a.py": "pass"}
 
 
-def test_removed_is_put_back(here):
-    """A file that the first run wrote and the second one removes is there again."""
+def test_small_files_may_be_written(here):
+    """A small file that only the further run writes stays as it is, too."""
     run = look()
-    later(here / "old.txt", "first")
-    with run.kept():
-        (here / "old.txt").unlink()
-    assert (here / "old.txt").read_text() == "first"
+    with run.likeness() as place:
+        (place.folder / "old.txt").write_text("second")
+    assert (here / "old.txt").read_text() == "old"
 
 
-def test_grown_by_whom(here):
-    """A file that got longer is cut back only where the further run is known to have done it."""
-    for theirs in (True, False):
-        run = look()
-        later(here / "old.txt", "first\n")
-        with run.kept() as writes:
-            later(here / "old.txt", "first\nmore\n")
-            if theirs:
-                writes.write_text(f'["{here}/old.txt"]')
-        assert (here / "old.txt").read_text() == ("first\n" if theirs else "first\nmore\n")
+@pytest.mark.usefixtures("here")
+def test_large_files_are_linked(monkeypatch):
+    """What is large and did not change is read where it is; the script and its modules have a folder of their own."""
+    monkeypatch.setattr(around, "SMALL", 2)
+    with look().likeness() as place:
+        assert (place.folder / "old.txt").is_symlink()
+        assert (place.folder / "old.txt").read_text() == "old"
+        assert (place.folder / "a.py").resolve().parent == place.folder
 
 
-def test_came_up_by_whom(here):
-    """What came up meanwhile in a place of its own goes where the further run is known to have made it, else it is
-    named.
-    """
+def test_others_may_work_there(here):
+    """Files of other programs that come up, grow, change or go meanwhile are theirs."""
     run = look()
-    with run.kept() as writes:
-        (here / "data" / "mine").mkdir()
-        (here / "data" / "mine" / "1.txt").write_text("second")
-        (here / "other.txt").write_text("somebody's")
-        writes.write_text(f'["{here}/data/mine"]')
-    assert not (here / "data" / "mine").exists()
-    assert (here / "other.txt").read_text() == "somebody's"
-    assert run.left == [here / "other.txt"]
+    (here / "theirs.log").write_text("one")
+    with run.likeness():
+        (here / "theirs.log").write_text("one, two")
+        (here / "more.log").write_text("three")
+        later(here / "old.txt", "theirs")
+        (here / "a.py").unlink()
+    assert tree(here) == {"theirs.log": "one, two", "more.log": "three", "old.txt": "theirs"}
 
 
-def test_untouched_is_not_judged(here):
-    """A file that the first run did not change is nobody's business: another program may write it."""
-    run = look()
-    with run.kept():
-        later(here / "old.txt", "somebody's")
-    assert (here / "old.txt").read_text() == "somebody's"
+def test_links_lead_where_they_led(here):
+    """A relative link is one to the same file, and what lies behind a linked folder is there."""
+    (here.parent / "elsewhere").mkdir()
+    (here.parent / "elsewhere" / "1.txt").write_text("1")
+    (here / "data" / "linked").symlink_to("../../elsewhere")
+    (here / "data" / "nowhere").symlink_to("gone")
+    with look().likeness() as place:
+        assert (place.folder / "data" / "linked" / "1.txt").read_text() == "1"
 
 
-def test_put_back_after_an_interrupt(here):
-    """Ctrl-C and a request to end in the middle of a further run come through, after everything was put back."""
-    run = look()
-    (here / "weights").write_text("first")
-    with pytest.raises(KeyboardInterrupt), run.kept():
-        signal.raise_signal(signal.SIGINT)
-    assert (here / "weights").read_text() == "first"
-    seen = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append((number, (here / "weights").exists())))
-    try:
-        with run.kept():
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert seen == [(signal.SIGTERM, True)]
+def test_environments_are_linked(here):
+    """A virtual environment, which has more files than all the rest, is taken as it is."""
+    (here / ".venv").mkdir()
+    (here / ".venv" / "pyvenv.cfg").write_text("home = x")
+    with look().likeness() as place:
+        assert (place.folder / ".venv").is_symlink()
+
+
+def test_paths_lead_there(here, monkeypatch):
+    """Absolute paths in the script's arguments, in its own name and in PYTHONPATH are those of the likeness."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), "/elsewhere"]))
+    run = look(str(here / "a.py"), (f"--logs={here}/logs", "plain", str(here.parent)))
+    with run.likeness() as place:
+        assert place.script == str(place.folder / "a.py")
+        assert place.arguments == (f"--logs={place.folder}/logs", "plain", str(here.parent))
+        assert place.environment["PYTHONPATH"] == os.pathsep.join([str(place.folder), "/elsewhere"])
+        assert place.environment["PWD"] == str(place.folder)
+
+
+def test_a_script_elsewhere(here, monkeypatch):
+    """A script in another folder than the working directory has a likeness of that folder, too."""
+    work = here.parent / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    with look("../here/a.py").likeness() as place:
+        assert place.folder.name == "work"
+        script = Path(place.script)
+        assert (script.read_text(), (script.parent / "old.txt").read_text()) == ("pass", "old")
+        assert here not in script.parents
+    with look("here", module=True).likeness() as place:
+        assert place.script == "here"
 
 
 @pytest.mark.usefixtures("here")
 def test_too_many_files(monkeypatch):
-    """In a folder with more files than can be looked at nothing is protected, and so no further run is made."""
+    """In a folder with more files than can be looked at no further run is made."""
     monkeypatch.setattr(around, "MOST_ENTRIES", 1)
-    run = look()
-    with pytest.raises(CannotKeepError, match="more than 1 files"), run.kept():
+    with pytest.raises(CannotKeepError, match="more than 1 files"), look().likeness():
         pytest.fail("a further run was made")
-
-
-def test_what_a_killed_run_put_aside_is_named(here):
-    """A folder that a killed run left is known to the next one, and nothing in it is touched."""
-    (here / "tfdiff-kept-x").mkdir()
-    (here / "tfdiff-kept-x" / "0-weights").write_text("first")
-    run = look()
-    with run.kept():
-        pass
-    assert run.stranded == [here / "tfdiff-kept-x"]
-    assert (here / "tfdiff-kept-x" / "0-weights").read_text() == "first"
 
 
 def test_too_large_to_copy(here, monkeypatch):
@@ -156,6 +156,6 @@ def test_too_large_to_copy(here, monkeypatch):
     monkeypatch.setattr(around, "MOST_BYTES", 2)
     run = look()
     later(here / "old.txt", "first")
-    with pytest.raises(CannotKeepError, match="GiB"), run.kept():
+    with pytest.raises(CannotKeepError, match="GiB"), run.likeness():
         pytest.fail("a further run was made")
     assert (here / "old.txt").read_text() == "first"

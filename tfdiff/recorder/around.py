@@ -1,8 +1,9 @@
-"""What lies around a script: where it was started, and the files that its further runs must leave alone.
+"""What lies around a script: where it was started, and a likeness of that place for its further runs.
 
-A further run writes what the run before it has written: checkpoints, logs. So what came up below the working directory
-and the script's folder since the run began is moved out of the way meanwhile (the further run starts as the first one
-did, without it), files that were changed are copied, and afterwards everything is put back.
+A further run writes what the run before it has written: checkpoints, logs. So it is made in a temporary folder that
+looks as the working directory and the script's folder did when the first run began: small files are copied, large ones
+linked, what the run has changed is copied as it is now, and what it has made is missing. Nothing of the real folders is
+moved, written or removed: other programs may be at work there.
 """
 
 from __future__ import annotations
@@ -10,14 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import stat
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tfdiff.recorder.writes import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,23 +25,32 @@ if TYPE_CHECKING:
     """Time of the last change in nanoseconds, size."""
 
 MOST_ENTRIES = 50_000
-"""Files and folders that are looked at; a home folder has more, and then nothing is known of what a run has written."""
+"""Files and folders that are looked at; a home folder has more, and then no likeness is made of it."""
 MOST_BYTES = 1 << 30
 """Of changed files that are copied."""
-_KEPT = "tfdiff-kept-"
-_LEFT_ALONE = frozenset({"__pycache__", ".git"})
-_ENDINGS = (signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+SMALL = 64 << 10
+"""Bytes up to which a file that did not change is copied: a further run may open it for writing all the same."""
+_MOST_SMALL = 64 << 20
+"""Bytes of such files; further ones are linked."""
+_WHOLE = frozenset({"__pycache__", ".git", "node_modules"})
+"""Folders that no training writes into and that are linked as they are, as virtual environments are."""
 
 
 class CannotKeepError(Exception):
-    """What the run has written cannot be protected from a further one; the text says why."""
+    """No likeness of the place can be made, so that a further run might write over what the first one wrote."""
 
 
-class _Ended(BaseException):
-    """A signal asked this process to end."""
+@dataclass(frozen=True)
+class Place:
+    """Where a further run is made."""
+
+    folder: Path
+    environment: dict[str, str]
+    script: str
+    arguments: tuple[str, ...]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Around:
     """Where a run begins: folder, environment, files."""
 
@@ -53,12 +59,9 @@ class Around:
     roots: tuple[Path, ...]
     before: dict[Path, State] | None
     """None: there are too many."""
+    options: RecordOptions
     exempt: frozenset[Path] = frozenset()
     """What tfdiff itself writes."""
-    stranded: list[Path] = field(default_factory=list)
-    """Where files were put aside by a run that was killed."""
-    left: list[Path] = field(default_factory=list)
-    """Paths that came up during further runs, and of which it is not known that they are theirs."""
 
     @classmethod
     def look(cls, options: RecordOptions) -> Around:
@@ -67,192 +70,101 @@ class Around:
         script = folder if options.module else Path(options.script).resolve().parent
         roots = tuple(root for root in {folder, script} if not any(other in root.parents for other in (folder, script)))
         exempt = frozenset(path.resolve() for path in (options.output, options.reference) if path is not None)
-        stranded = sorted(path for root in roots for path in root.glob(f"{_KEPT}*"))
-        return cls(folder, dict(os.environ), roots, _states(roots), exempt, stranded)
+        return cls(folder, dict(os.environ), roots, _states(roots), options, exempt)
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[Path]:
-        """Protect what came up or changed since `look` while a further run is made.
+    def likeness(self) -> Iterator[Place]:
+        """A place to make a further run in, removed afterwards with all that the run has written there.
 
-        Yields where that run is to leave the list of its `writes`. Raises CannotKeepError before anything was touched.
+        Raises CannotKeepError where there is too much to copy; nothing was touched then.
         """
-        now = None if self.before is None else _states(self.roots)
-        if now is None or self.before is None:
+        if self.before is None:
             raise CannotKeepError(f"more than {MOST_ENTRIES} files lie below {' and '.join(map(str, self.roots))}")
-        busy = {*_open_files()}
-        new = [path for path in _topmost(path for path in now if path not in self.before) if self._ours(path)]
-        changed = [
-            path for path, state in now.items() if path in self.before and self.before[path] != state and path.is_file()
-        ]
-        changed = [path for path in changed if path not in self.exempt and _identity(path) not in busy]
-        if sum(now[path][1] for path in changed) > MOST_BYTES:
+        changed = [path for path in self.before if path not in self.exempt and self._changed(path)]
+        if sum(path.stat().st_size for path in changed) > MOST_BYTES:
             raise CannotKeepError(f"the files that the run has changed have more than {MOST_BYTES >> 30} GiB")
-        keeper = _Keeper(self.roots)
-        with tempfile.TemporaryDirectory(prefix="tfdiff-") as folder, _signals():
-            writes = Path(folder) / "writes.json"
-            try:
-                try:
-                    keeper.keep(new, {path: now[path] for path in changed})
-                except OSError as error:
-                    raise CannotKeepError(str(error)) from None
-                yield writes
-            finally:
-                keeper.put_back(written(writes))
-                self._clear({*now, *new, *self.exempt}, written(writes))
+        with tempfile.TemporaryDirectory(prefix="tfdiff-", ignore_cleanup_errors=True) as folder:
+            likenesses = {root: Path(folder).resolve() / str(n) / root.name for n, root in enumerate(self.roots)}
+            for likeness in likenesses.values():
+                likeness.mkdir(parents=True)
+            self._fill(likenesses, frozenset(changed))
+            yield self._place(likenesses)
 
-    def _ours(self, path: Path) -> bool:
-        """Whether this may be moved: nothing of tfdiff's own lies there, and it is no device or socket."""
-        mode = path.lstat().st_mode
-        plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
-        return plain and not any(path == own or path in own.parents for own in self.exempt)
+    def _changed(self, path: Path) -> bool:
+        try:
+            seen = path.lstat()
+        except OSError:
+            return False
+        return _state(seen) != (self.before or {})[path] and path.is_file()
 
-    def _clear(self, known: set[Path], theirs: frozenset[Path]) -> None:
-        """Remove what the further run is known to have made; what else came up meanwhile may be somebody else's."""
-        for path in _topmost(path for path in _states(self.roots) or () if path not in known):
-            if path in theirs:
-                _remove(path)
-            else:
-                self.left.append(path)
+    def _fill(self, likenesses: dict[Path, Path], changed: frozenset[Path]) -> None:
+        left = _MOST_SMALL
+        for path, (_, size) in (self.before or {}).items():  # a folder comes before what lies in it
+            if path in self.exempt or not os.path.lexists(path):
+                continue
+            root = next(root for root in self.roots if root in path.parents)
+            copied = path in changed or _is_small(path, size, left)
+            if _put(path, likenesses[root] / path.relative_to(root), copied=copied) and path not in changed:
+                left -= size
 
+    def _place(self, likenesses: dict[Path, Path]) -> Place:
+        def there(text: str) -> str:
+            """The text with paths below the real folders turned into those of their likenesses."""
+            for root, likeness in likenesses.items():
+                text = text.replace(f"{root}{os.sep}", f"{likeness}{os.sep}")
+            return text
 
-class _Keeper:
-    """Moves and copies out of the way, and back."""
-
-    def __init__(self, roots: tuple[Path, ...]) -> None:
-        self._roots = roots
-        self._folders: dict[Path, Path] = {}
-        self._moved: list[tuple[Path, Path]] = []
-        self._copied: list[tuple[Path, Path, State]] = []
-
-    def keep(self, new: Iterable[Path], changed: dict[Path, State]) -> None:
-        """Move what is new, copy what was changed."""
-        for path in new:
-            place = self._place(path)
-            self._moved.append((path, place))
-            path.rename(place)
-        for path, state in changed.items():
-            place = self._place(path)
-            shutil.copy2(path, place)
-            self._copied.append((path, place, state))
-
-    def put_back(self, theirs: frozenset[Path]) -> None:
-        """As it was; what a further run has written in the same places goes.
-
-        A file that only grew, and not by its hand (`theirs`), was overwritten by nobody.
-        """
-        for path, place in reversed(self._moved):
-            if os.path.lexists(place):
-                _remove(path)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                place.rename(path)
-        for path, place, state in self._copied:
-            now = _state(path.stat()) if path.exists() else (0, -1)
-            if now != state and (path in theirs or not _grown(place, path)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(place, path)  # into the same file: somebody may have it open
-            place.unlink()
-        for folder in self._folders.values():
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-
-    def _place(self, path: Path) -> Path:
-        """A free place on the same file system."""
-        root = next(root for root in self._roots if root in path.parents)
-        if root not in self._folders:
-            self._folders[root] = Path(tempfile.mkdtemp(prefix=_KEPT, dir=root))
-        return self._folders[root] / f"{len(self._moved) + len(self._copied)}-{path.name}"
+        folder = Path(there(f"{self.folder}{os.sep}"))
+        environment = {**self.environment, "PWD": str(folder)}
+        if "PYTHONPATH" in environment:
+            paths = environment["PYTHONPATH"].split(os.pathsep)
+            environment["PYTHONPATH"] = os.pathsep.join(
+                str(Path(there(f"{path}{os.sep}"))) if path else "" for path in paths
+            )
+        script = self.options.script
+        if not self.options.module and (Path(script).is_absolute() or len(likenesses) > 1):
+            script = there(str((self.folder / script).resolve()))
+        return Place(folder, environment, script, tuple(map(there, self.options.arguments)))
 
 
-def _grown(before: Path, after: Path) -> bool:
-    """Whether a file has only got more behind what it had."""
-    if not after.exists() or after.stat().st_size < before.stat().st_size:
-        return False
-    with before.open("rb") as old, after.open("rb") as new:
-        while piece := old.read(1 << 20):
-            if new.read(len(piece)) != piece:
-                return False
-    return True
+def _put(path: Path, target: Path, *, copied: bool) -> bool:
+    """A folder to be filled, a copy, or a link; whether a file was copied. What went away meanwhile is left out."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink() and not _is_whole(path):
+            target.mkdir()
+        elif copied and path.is_file() and not path.is_symlink():
+            shutil.copy2(path, target)
+            return True
+        else:
+            target.symlink_to(os.path.realpath(path))
+    return False
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[None]:
-    """Ctrl-C as python has it, whatever the script made of it, and a request to end only behind the putting back."""
+def _is_whole(path: Path) -> bool:
+    return path.name in _WHOLE or (path / "pyvenv.cfg").exists()
 
-    def end(number: int, _frame: object) -> None:
-        raise _Ended(number)
 
-    saved = {}
-    with contextlib.suppress(ValueError):  # in another thread than the main one signals are not ours
-        saved[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in _ENDINGS:
-            saved[number] = signal.signal(number, end)
-    ended = None
-    try:
-        yield
-    except _Ended as asked:
-        ended = asked
-    finally:
-        for number, handler in saved.items():
-            signal.signal(number, handler)
-    if ended is not None:
-        signal.raise_signal(ended.args[0])
+def _is_small(path: Path, size: int, left: int) -> bool:
+    """Whether a file is to be copied though it did not change: python files always, for they look for their folder."""
+    return path.suffix == ".py" or size <= min(SMALL, left)
 
 
 def _states(roots: Iterable[Path]) -> dict[Path, State] | None:
-    """Everything below the folders; None where that is too much."""
+    """Everything below the folders, each folder before what lies in it; None where that is too much."""
     found: dict[Path, State] = {}
     todo = list(roots)
     while todo:
-        try:
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
-                    if entry.name in _LEFT_ALONE or entry.name.startswith(_KEPT):
-                        continue
-                    path = Path(entry.path)
-                    found[path] = _state(entry.stat(follow_symlinks=False))
-                    if len(found) > MOST_ENTRIES:
-                        return None
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(path)
-        except OSError:  # gone meanwhile, or not ours to read
-            continue
+        # gone meanwhile, or not ours to read
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                found[path] = _state(entry.stat(follow_symlinks=False))
+                if entry.is_dir(follow_symlinks=False) and not _is_whole(path):
+                    todo.append(path)
+        if len(found) > MOST_ENTRIES:
+            return None
     return found
 
 
 def _state(seen: os.stat_result) -> State:
     return seen.st_mtime_ns, seen.st_size
-
-
-def _topmost(paths: Iterable[Path]) -> list[Path]:
-    """Without those that lie below another one."""
-    known = set(paths)
-    return sorted(path for path in known if not any(parent in known for parent in path.parents))
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    seen = path.stat()
-    return seen.st_dev, seen.st_ino
-
-
-def _open_files() -> Iterator[tuple[int, int]]:
-    """What this process has open: its own output may go there."""
-    for handle in range(256):
-        with contextlib.suppress(OSError):
-            seen = os.fstat(handle)
-            yield seen.st_dev, seen.st_ino
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def said(paths: list[Path], folder: Path) -> str:
-    """Some paths for a message."""
-    names = [os.path.relpath(path, folder) for path in paths[:3]]
-    return ", ".join(names) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
-
-
-__all__ = ["Around", "CannotKeepError", "said"]

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from tfdiff.model import RecordOptions
 from tfdiff.pairing.map_file import map_from_json
 
 if TYPE_CHECKING:
-    from tfdiff.recorder.around import Around
+    from tfdiff.recorder.around import Place
 
 _PR_SET_PDEATHSIG = 1
 # Starts as tfdiff's console script does: the current folder must not come first on the import path.
@@ -25,12 +25,14 @@ _LAUNCH = (
 )
 
 
-def run_child(kind: str, options: RecordOptions, *, place: Around | None = None, **more: Any) -> int:
+def run_child(kind: str, options: RecordOptions, *, place: Place | None = None, **more: Any) -> int:
     """Run the script once more for the purpose `kind` (see `launch.child_main`); returns the process's exit code.
 
     `more` are JSON values for that purpose. What the script prints is not shown, and it has no input. `place` is where
-    the run before it began, which may have changed folder and environment.
+    the run is made: a likeness of where the one before it began.
     """
+    if place is not None:
+        options = replace(options, script=place.script, arguments=place.arguments)
     order = json.dumps({"kind": kind, "options": to_json(options), **more})
     launch = _LAUNCH.format(folder=str(Path(sys.executable).parent), order=order)
     return subprocess.run(  # noqa: S603 - our own program

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfdiff.errors import TfdiffError
 from tfdiff.model import Isolated, Isolation
 from tfdiff.recorder import children
-from tfdiff.recorder.around import CannotKeepError, said
+from tfdiff.recorder.around import CannotKeepError
 from tfdiff.trace.adopt import adopt, same_variables
 from tfdiff.trace.codec import build, from_json, to_json
 from tfdiff.trace.reader import open_trace
@@ -83,13 +83,11 @@ def _run(options: RecordOptions, output: Path, isolation: Isolation, further: Fu
     more = {"scout": str(further.scout), "seed": further.seed, "free": str(output.resolve()), **order(isolation)}
     more["reference"] = str((further.around.folder / (options.reference or "")).resolve())
     try:
-        with further.around.kept() as writes:
-            code = children.run_child("isolate", again, place=further.around, writes=str(writes), **more)
+        with further.around.likeness() as place:
+            code = children.run_child("isolate", again, place=place, **more)
     except (CannotKeepError, OSError) as error:
         adopt(output, None, _without(nothing, str(error)))
         return
-    finally:
-        _say_left(options, further.around)
     if not path.exists():
         adopt(output, None, _without(nothing, f"it ended with exit code {code} before its first step"))
         return
@@ -98,11 +96,6 @@ def _run(options: RecordOptions, output: Path, isolation: Isolation, further: Fu
             adopt(output, trace, _done(trace, trace.isolation or nothing, code))
         else:
             adopt(output, None, _without(nothing, "the script made other variables than in its run before"))
-
-
-def _say_left(options: RecordOptions, around: Around) -> None:
-    if around.left and not options.quiet:
-        _say(f"left as it is, it may be the further run's: {said(around.left, around.folder)}")
 
 
 def _say(words: str) -> None:

@@ -15,7 +15,7 @@ from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError, UsageError
 from tfdiff.pairing.given import check_names
 from tfdiff.recorder import children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
-from tfdiff.recorder.around import Around, said
+from tfdiff.recorder.around import Around
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.isolation import Isolating
@@ -30,7 +30,6 @@ from tfdiff.recorder.rowsource import RowSources
 from tfdiff.recorder.script import StopRecording, run_script
 from tfdiff.recorder.seeds import seed_draws, seed_libraries
 from tfdiff.recorder.share import Share
-from tfdiff.recorder.writes import Writes
 from tfdiff.trace.reader import open_trace
 
 if TYPE_CHECKING:
@@ -69,9 +68,6 @@ def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = N
 def _measured(options: RecordOptions) -> int:
     """The run that counts, then those that measure what noise does to it."""
     around, seed, beats = Around.look(options), _seed(), list[int]()
-    if around.stranded:
-        paths = said(around.stranded, around.folder)
-        print(f"tfdiff: {paths}: files that were put aside by a run that was killed; take them back", file=sys.stderr)
     code = _main_pass(options, None, seed, beats)
     if code == 0:
         Measurement(options, seed, beats[0], around).make()
@@ -107,14 +103,10 @@ def child_main(text: str) -> int:
     """
     children.end_with_parent()
     order = json.loads(text)
-    writes = Writes() if "writes" in order else None
     try:
         return _further(order)
     except TfdiffError:
         return 2
-    finally:
-        if writes is not None:
-            writes.save(Path(order["writes"]))
 
 
 def _further(order: dict[str, Any]) -> int:

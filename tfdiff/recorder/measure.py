@@ -13,7 +13,7 @@ import numpy as np
 from tfdiff.model import Observed
 from tfdiff.pairing.distance import relative_error
 from tfdiff.recorder import children
-from tfdiff.recorder.around import CannotKeepError, said
+from tfdiff.recorder.around import CannotKeepError
 from tfdiff.recorder.floor import MOVING, Floor, measure_floor
 from tfdiff.recorder.observer import seen
 from tfdiff.trace.reader import open_trace
@@ -57,9 +57,6 @@ class Measurement:
             known = f"noise is known of {len(floor.steps)} steps" if floor.steps else "noise is not known"
             self._say(f"the second run: {why}; {known}")
         observed = None if why else self._observe(floor)
-        if self.around.left:
-            paths = said(self.around.left, self.around.folder)
-            self._say(f"left as it is, it may be the further runs': {paths}")
         with TraceWriter.reopen(self.options.output) as writer:
             writer.noise(floor.steps, floor.updates, why)
             if observed is not None:
@@ -87,12 +84,12 @@ class Measurement:
     def _again(self, kind: str, name: str, take: Callable[[Path, int], None]) -> str:
         """Run the script for a purpose and take in what it leaves; why that did not go, else ""."""
         try:
-            with self.around.kept() as writes, tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
+            with self.around.likeness() as place, tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
                 path = Path(folder) / name
                 options = replace(self.options, output=path, quiet=True, keep_running=False, force=True)
-                more: dict[str, Any] = {"seed": self.seed, "beats": self.beats, "writes": str(writes)}
+                more: dict[str, Any] = {"seed": self.seed, "beats": self.beats}
                 more["trace"] = str(self.around.folder / self.options.output)
-                take(path, children.run_child(kind, options, place=self.around, **more))
+                take(path, children.run_child(kind, options, place=place, **more))
         except KeyboardInterrupt:
             return "interrupted"
         except (CannotKeepError, OSError) as error:

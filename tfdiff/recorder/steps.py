@@ -15,6 +15,7 @@ from tfdiff.recorder.evals import EvalBuilder, EvalRecords
 from tfdiff.recorder.known import Known
 from tfdiff.recorder.strays import keep_first_rows
 from tfdiff.recorder.stream import (
+    LEAF,
     NEXT_OPS,
     RANDOM_OPS,
     READ_OP,
@@ -39,6 +40,8 @@ _UNTAPED_LIMIT = 64 << 20
 """Bytes of values of ops outside every tape after which finished evaluation passes are written and dropped."""
 _HELD_LIMIT = 256 << 20
 """Bytes of such values beyond which all are dropped."""
+_SETTING = 128
+"""Bytes up to which what is handed to an update is a setting of it."""
 
 
 @dataclass(slots=True)
@@ -343,9 +346,19 @@ class StepBuilder:
             if from_gradient:
                 for handle in written:
                     self._variables.mark(handle, "slot")
+        ops = self._handed_in(pending, ops) + ops
         wanted = {id(op) for op in self.known.ancestors([t for op in assigns for t in op.operands], ops)}
         wanted |= {id(op) for op in assigns}
         return [op for op in ops if id(op) in wanted]
+
+    def _handed_in(self, pending: Pending, ops: list[OpEvent]) -> list[OpEvent]:
+        """Small tensors from outside that the update takes and the forward pass does not: a rate that a function is
+        given, or that a session is fed.
+        """
+        taken = {token for op in ops for token in op.inputs}
+        known = {id(op) for op in pending.forward}
+        leaves = [op for op in self._previous if op.type == LEAF and id(op) not in known]
+        return [op for op in leaves if not taken.isdisjoint(op.outputs) and sum(map(_nbytes, op.values)) <= _SETTING]
 
     def _of_own_pass(self, op: OpEvent, ops: list[OpEvent]) -> bool:
         """Whether what is assigned comes from a forward pass of its own: an evaluation's counter behind the step."""
