@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
+from tfdiff.comparison.nonfinite import NON_FINITE
 from tfdiff.model import PHASES
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ def merged(free: Iterable[Finding], isolated: Iterable[Found]) -> list[Finding]:
     """All findings in causal order; of what both passes tell the earlier one, else the free run's."""
     kept = list(free)
     for found in isolated:
+        if not isfinite(found.finding.divergence.error) and any(known.kind == NON_FINITE for known in kept):
+            continue  # what NaN and infinity lead to is told with the op that makes them
         same = next((number for number, known in enumerate(kept) if _same(known, found)), None)
         if same is None:
             kept.append(found.finding)
