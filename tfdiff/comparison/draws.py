@@ -57,7 +57,7 @@ def draw_findings(runs: Runs, view: StepView, located: Located) -> list[Finding]
             continue
         taken.add(partner)
         a, b = dropped(view.a, draw), dropped(view.b, partner) if partner in view.b.members else None
-        if a is None or b is None or not _other_share(a, b):
+        if a is None or b is None or not (_other_share(a, b) or _other_bound(view, (draw, partner), a, b)):
             continue
         if located.a not in a.chain and located.b not in b.chain:
             found.append((a, b))
@@ -118,6 +118,31 @@ def _other_share(a: Dropped, b: Dropped) -> bool:
     middle = 0.5 * (a.share + b.share)
     spread = (middle * (1.0 - middle) * (1.0 / a.count + 1.0 / b.count)) ** 0.5
     return min(a.share, b.share) > 0.0 and max(a.share, b.share) < 1.0 and abs(a.share - b.share) > SIGMAS * spread
+
+
+def _other_bound(view: StepView, draws: tuple[int, int], a: Dropped, b: Dropped) -> bool:
+    """Whether the numbers drawn for what is dropped and kept show two bounds, however few elements there are."""
+    first, second = _bounds(view.a, draws[0], a), _bounds(view.b, draws[1], b)
+    if first is None or second is None:
+        return False
+    (a_low, a_high, a_below), (b_low, b_high, b_below) = first, second
+    return a_below == b_below and (a_high < b_low or b_high < a_low)
+
+
+def _bounds(graph: StepGraph, draw: int, found: Dropped) -> tuple[float, float, bool] | None:
+    """Between which two drawn numbers the bound of a dropout lies, and whether it keeps what lies below it."""
+    seen = [graph.observations[index] for index in (draw, found.x, found.y)]
+    if not all(one.stored for one in seen) or len({one.shape for one in seen}) > 1:
+        return None
+    drawn, x, y = (graph.block.array(one.index) for one in seen)
+    dropped, kept = drawn[(x != 0) & (y == 0)], drawn[y != 0]
+    if not dropped.size or not kept.size:
+        return None
+    if dropped.max() < kept.min():
+        return float(dropped.max()), float(kept.min()), False
+    if kept.max() < dropped.min():
+        return float(kept.max()), float(dropped.min()), True
+    return None
 
 
 def _finding(runs: Runs, view: StepView, located: Located, found: list[tuple[Dropped, Dropped]]) -> Finding:
