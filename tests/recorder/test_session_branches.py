@@ -69,3 +69,36 @@ def test_what_a_branch_leaves_for_its_gradient_is_no_batch(tfdiff, tmp_path):
         seen = [o.site for o in trace.step(1).observations]
         assert "OptionalGetValue" in {site.op for site in seen}
         assert [site.op for site in seen if site.role == "input"] == ["Leaf"]
+
+
+SCHEDULE = """
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+tf.disable_v2_behavior()
+x = tf.placeholder(tf.float32, [4, 3])
+w = tf.Variable(tf.ones([3, 2]))
+done = tf.train.get_or_create_global_step()
+rate = tf.train.piecewise_constant(done, [0], [0.5, 0.25])
+train = tf.train.GradientDescentOptimizer(rate).minimize(tf.reduce_sum(tf.matmul(x, w)), global_step=done)
+with tf.Session() as session:
+    session.run(tf.global_variables_initializer())
+    for k in range(2):
+        session.run(train, {x: np.eye(4, 3) + k})
+"""
+
+
+def test_a_rate_that_branches_behind_an_assertion(tfdiff, tmp_path):
+    """The conditions of `piecewise_constant` stand behind an assertion: the update is recorded all the same."""
+    (tmp_path / "a.py").write_text(SCHEDULE)
+    ran = tfdiff("record", "--quiet", "--steps", 0, "a.py")
+    assert ran.code == 0, ran.err
+    with open_trace(tmp_path / "a.h5") as trace:
+        assert trace.header.not_recorded == ()
+        (weight,) = [index for index, variable in trace.variables.items() if variable.shape == (3, 2)]
+        value = np.ones((3, 2), np.float32)
+        for step, rate in enumerate([0.5, 0.25]):
+            value = value - rate * (np.eye(4, 3) + step).sum(0)[:, None]
+            np.testing.assert_allclose(trace.value_after(weight, step), value)
+            seen = [o.site.role for o in trace.step(step).observations if o.site.variable == weight]
+            assert "assign" in seen

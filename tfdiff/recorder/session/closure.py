@@ -21,7 +21,9 @@ ENTRIES = frozenset({"Enter", "RefEnter"})
 EXITS = frozenset({"Exit", "RefExit"})
 LOOP_OPS = frozenset({*ENTRIES, *EXITS, "NextIteration", "RefNextIteration", "LoopCond"})
 _BACK_EDGES = ("NextIteration", "RefNextIteration")
-_HARMLESS = frozenset({"VarHandleOp", "VariableV2", "ReadVariableOp", "VarIsInitializedOp", "IsVariableInitialized"})
+_HARMLESS = frozenset(
+    {"VarHandleOp", "VariableV2", "ReadVariableOp", "VarIsInitializedOp", "IsVariableInitialized", "Assert"}
+)
 """Ops that TensorFlow calls stateful and that change nothing when they run once more."""
 
 
