@@ -36,6 +36,8 @@ TRUSTED = 1e-3
 """Elements whose gradients agree this well: the others are near zero, and an adaptive optimizer magnifies their
 rounding."""
 ROUNDING_UNITS = 4.0
+FORCED = "Forced"
+"""The op that puts a gradient of a's in the place of b's."""
 REMEMBERED = 4.0
 """An update may err this many times more than the worst gradient of an earlier step, which slots remember."""
 
@@ -167,13 +169,13 @@ def by_total_norm(view: StepView, measured: list[Update], given: Iterable[Variab
     The gradients of these weights agree, so the norms differ by other gradients, which one side lacks or has otherwise.
     Clipping by the global norm passes up to their whole ratio on to every weight; an adaptive optimizer takes some of
     it back, of each element another part. In an isolated step the gradients of the pairs that were `given` a's agree,
-    whatever b's tape gave.
+    whatever b's tape gave, and what went on for weights without a counterpart counts.
     """
     a, b = (of_variable(graph.block, "weight gradient") for graph in (view.a, view.b))
-    instead = {pair.b: a[pair.a] for pair in given if pair.a in a and pair.b in b}
-    totals = [
-        sum(seen.stats.norm**2 for found in side.values() for seen in found) ** 0.5 for side in (a, {**b, **instead})
-    ]
+    forced = {seen.inputs[0]: seen for seen in view.b.observations if seen.site.op == FORCED and seen.inputs}
+    instead = {variable: [forced.get(seen.inputs[0], seen) for seen in found] for variable, found in b.items()}
+    instead |= {pair.b: a[pair.a] for pair in given if pair.a in a and pair.b in b}
+    totals = [sum(seen.stats.norm**2 for found in side.values() for seen in found) ** 0.5 for side in (a, instead)]
     slack = 1.0 + view.tolerances.gradient
     if min(totals) == 0.0 or 1.0 / slack <= totals[0] / totals[1] <= slack:
         return False

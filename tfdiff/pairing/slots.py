@@ -31,6 +31,8 @@ _EPSILON = float(np.finfo(np.float32).eps)
 _ROUNDING = 1e-6
 _MEAN = 1e-3
 """By how much decay and gain of a running mean may miss 1 together."""
+_STEADY = 1e-3
+"""By how much, relatively, a gain may be another one in a later step."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class SlotPair:
     pair: VariablePair
     """Of the slots; parts and layout as those of their weights."""
     factor: float
+    slots: tuple[Slot, Slot]
+    """What is known of a's and b's."""
 
     def start(self, value: Array) -> Array:
         """The start of b's slot (of the pair's part of it)."""
@@ -72,7 +76,7 @@ def slots_of(trace: Trace) -> list[Slot]:
     """The slots that stood before the first step and that it changes as running sums."""
     if not trace.steps:
         return []
-    gradients, changes = _gradients(trace), []
+    gradients, changes = _gradients(trace, 0), []
     for index, variable in trace.variables.items():
         before, after = (trace.value_after(index, step) for step in (-1, 0))
         if variable.kind == "slot" and before is not None and after is not None:
@@ -88,9 +92,29 @@ def slots_of(trace: Trace) -> list[Slot]:
     return list(found.values())
 
 
-def _gradients(trace: Trace) -> dict[int, Array]:
-    """What the first step's optimizer was handed, by weight; else what the tape gave."""
-    block, gradients = trace.step(0), dict[int, Array]()
+def is_steady(trace: Trace, slot: Slot) -> bool:
+    """Whether the second step, where there is one, adds to the slot with the gain of the first.
+
+    What an optimizer clips by itself stands in the gain, and changes with the gradients; so does a learning rate.
+    """
+    if trace.steps < 2:
+        return True
+    before, after = (trace.value_after(slot.index, step) for step in (0, 1))
+    gradient = _gradients(trace, 1).get(slot.weight)
+    if before is None or after is None or gradient is None or gradient.shape != before.shape:
+        return False
+    old, new = (np.asarray(value, np.float64).ravel() for value in (before, after))
+    driven = (gradient**slot.power).ravel()
+    if not np.any(driven):
+        return True
+    columns = [driven, old] if slot.decay is None else [driven]
+    solution, *_ = np.linalg.lstsq(np.stack(columns, 1), new - (slot.decay or 0.0) * old, rcond=None)
+    return abs(float(solution[0]) - slot.gain) <= _STEADY * abs(slot.gain)
+
+
+def _gradients(trace: Trace, step: int) -> dict[int, Array]:
+    """What a step's optimizer was handed, by weight; else what the tape gave."""
+    block, gradients = trace.step(step), dict[int, Array]()
     for role in ("weight gradient", "applied gradient"):
         for seen in block.observations:
             if seen.site.role == role and seen.site.variable is not None and seen.stored:
@@ -148,7 +172,7 @@ def pair_slots(a: Sequence[Slot], b: Sequence[Slot], pairs: Sequence[VariablePai
             other = [slot for slot in b if slot.weight == pair.b and slot.power == power]
             if len(own) == len(other) == 1:
                 slots = replace(pair, a=own[0].index, b=other[0].index)
-                found.append(SlotPair(slots, _factor(own[0], other[0])))
+                found.append(SlotPair(slots, _factor(own[0], other[0]), (own[0], other[0])))
     return found
 
 

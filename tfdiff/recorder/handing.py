@@ -41,7 +41,7 @@ class Handing:
             entry = self.recording.variables.of(source)
             if entry is None or gradient is None:
                 continue
-            if not isolating.hands(entry.index):
+            if not isolating.hands(entry.index, rows=hasattr(gradient, "indices")):
                 continue
             with self.recording.quiet():
                 if graph is None:

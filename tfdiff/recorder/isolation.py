@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tfdiff.model import Isolation, Joint, JointKey, Observation
+    from tfdiff.pairing.pairs import VariablePair
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.stream import Code
     from tfdiff.trace.reader import Block, Trace
@@ -75,6 +76,7 @@ class Isolating:
             for index, variable in free.variables.items()
             if any(pair.b == index for pair in pairs)
         }
+        self._others = _Others(reference, free, pairs)
         self.hands_gradients = True
         """Whether the reference's gradients go on in the place of this run's."""
         reason = scaled_otherwise(reference, free)
@@ -158,15 +160,19 @@ class Isolating:
 
     # -- gradients of weights --------------------------------------------------------------------------------------
 
-    def hands(self, index: int | None) -> bool:
-        """Whether the gradient of a variable may have a counterpart."""
-        return self.hands_gradients and index in self._gradients
+    def hands(self, index: int | None, *, rows: bool = False) -> bool:
+        """Whether something goes on in the place of the gradient of a variable (where it is `rows` of one)."""
+        return self.hands_gradients and (index in self._gradients or (not rows and index in self._others.shapes))
 
     def weight_gradient(self, index: int, step: int, dtype: Any) -> Array | None:
-        """The reference's gradient for a variable of this run, dense; None to leave this run's."""
+        """What goes on for a variable of this run, dense: the reference's gradient, of one without a counterpart
+        something as large; None to leave this run's.
+        """
         handed = self._gradients.get(index)
-        if handed is None or not self.hands_gradients or not 0 <= step < self._reference.steps:
+        if not self.hands_gradients or not 0 <= step < self._reference.steps:
             return None
+        if handed is None:
+            return self._others.gradient(index, step, dtype)
         block = self._reference.step(step)
         whole = Wanted(handed.shape)
         for pair in handed.pairs:
@@ -222,6 +228,40 @@ class Isolating:
         unset = tuple(sorted(self._unset & set(range(steps))))
         left = tuple({"what": what, "why": why} for what, why in self._left.items())
         return Isolated(steps, self.joints, tuple((n, count) for n, count in missed if count), not unset, unset, left)
+
+
+class _Others:
+    """Gradients of variables without a counterpart: of what norm they are together in the reference.
+
+    Clipping by the norm of all gradients would pass on to every weight how much larger or smaller this run's are.
+    """
+
+    def __init__(self, reference: Trace, free: Trace, pairs: Sequence[VariablePair]) -> None:
+        self._reference = reference
+        self._paired = {pair.a for pair in pairs}
+        paired = {pair.b for pair in pairs}
+        self.shapes = {index: free.variables[index].shape for index in _trained(free) if index not in paired}
+        """Of this run's variables."""
+
+    def gradient(self, index: int, step: int, dtype: Any) -> Array | None:
+        """The same number throughout, so that all of these gradients have the reference's norm."""
+        shape = self.shapes.get(index)
+        if shape is None:
+            return None
+        norms = (norm for variable, norm in _norms(self._reference, step) if variable not in self._paired)
+        total = sum(norm * norm for norm in norms)
+        size = int(np.prod(shape)) * len(self.shapes)
+        return np.full(shape, (total / max(size, 1)) ** 0.5, dtype)
+
+
+def _trained(trace: Trace) -> set[int]:
+    return {index for index, _ in _norms(trace, 0)} if trace.steps else set()
+
+
+def _norms(trace: Trace, step: int) -> list[tuple[int, float]]:
+    """Variables with a gradient in a step, and its norm."""
+    seen = (o for o in trace.step(step).observations if o.site.role == "weight gradient")
+    return [(o.site.variable, o.stats.norm) for o in seen if o.site.variable is not None]
 
 
 def _turned(value: Array, joint: Joint, own: Array) -> Array | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.pairing.slots import pair_slots, slots_of
+from tfdiff.pairing.slots import is_steady, pair_slots, slots_of
 from tfdiff.pairing.values import Values
 from tfdiff.pairing.variables import convert
 from tfdiff.recorder.share import Wanted
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     """Variable of the reference, the part of this run's that it gives, and how."""
 
 _KINDS = ("weight", "state")
+_ALIKE = 1e-4
+"""By how much the factor between two slots may miss 1 where it is none."""
 
 
 class Lockstep:
@@ -57,10 +59,12 @@ class Lockstep:
     def _pair_slots(self, reference: Trace, free: Trace, pairs: Sequence[VariablePair]) -> None:
         steady = _steady(reference) and _steady(free)
         for found in pair_slots(slots_of(reference), slots_of(free), pairs):
-            if found.factor == 1.0 or steady:
+            alike = abs(found.factor - 1.0) <= _ALIKE
+            holds = steady and (alike or all(map(is_steady, (reference, free), found.slots)))
+            if found.factor == 1.0 or holds:
                 self._slots[found.pair.b].append((found.pair.a, found.pair.b_part, found.start))
                 continue
-            why = "how it is scaled against the reference's hangs on the learning rate, which changes"
+            why = "how it is scaled against the reference's changes from step to step: it goes on from where it was"
             self.left.append((_named(free, found.pair.b), why))
 
     def _say_left(self) -> None:

@@ -150,7 +150,7 @@ class SessionJoints:
             return None
         found = list(gradients)
         for number, (index, gradient) in enumerate(zip(indices, gradients, strict=True)):
-            if index is None or gradient is None or not isolating.hands(index):
+            if index is None or gradient is None or not isolating.hands(index, rows=hasattr(gradient, "indices")):
                 continue
 
             def dense(dtype: Any, index: int = index) -> Array | None:
