@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.runs import Runs, StepView
 
 MAX_PAIRS = 2000
+SUMS = frozenset({"AddV2", "Add", "AddN"})
 COMMUTATIVE = frozenset({"AddV2", "Add", "AddN", "Mul", "Maximum", "Minimum"})
 
 
@@ -27,6 +28,7 @@ class Alike:
     def __init__(self, runs: Runs, view: StepView, matching: Matching) -> None:
         self._view, self._matching = view, matching
         self._of_b = {pair.b: pair.a for pair in runs.pairs}
+        self._paired = {pair.a for pair in runs.pairs}
         self._weights: tuple[dict[int, frozenset[int]], dict[int, frozenset[int]]] = ({}, {})
 
     def behind(self, roots: tuple[int, int]) -> set[tuple[int, int]]:
@@ -52,6 +54,28 @@ class Alike:
             users = [len(self._users(graph, index)) for graph, index in ((self._view.a, a), (self._view.b, b))]
             if min(users) > 1 and self.same_weights(a, b):
                 yield a, b
+
+    def sums(self) -> Iterator[tuple[int, int]]:
+        """Where branches of the batch meet and part again (a residual connection) behind the same paired weights.
+
+        Told by these alone: weights without a counterpart may stand before one of the two.
+        """
+        found = self._meeting(0), self._meeting(1)
+        for key, indices in found[0].items():
+            others = found[1].get(key, [])
+            if len(indices) == len(others) == 1 and not self._equal(indices[0], others[0]):
+                yield indices[0], others[0]
+
+    def _meeting(self, side: int) -> dict[tuple[tuple[int, ...], frozenset[int]], list[int]]:
+        graph = (self._view.a, self._view.b)[side]
+        found: dict[tuple[tuple[int, ...], frozenset[int]], list[int]] = {}
+        for index in graph.order:
+            seen = graph.observations[index]
+            if seen.site.op not in SUMS or len(_moving(graph, index)) < 2 or len(self._users(graph, index)) < 2:
+                continue
+            known = frozenset(weight for weight in self._made_with(side, index) if weight in self._paired)
+            found.setdefault((seen.shape, known), []).append(index)
+        return found
 
     def same_weights(self, a: int, b: int) -> bool:
         """Whether two tensors were computed with the same weights."""

@@ -100,6 +100,7 @@ def _branches(
 ) -> list[Place]:
     """Where an error would go around the joints."""
     found = dict.fromkeys(pair for end in ends for pair in alike.branches(end))
+    found |= dict.fromkeys(alike.sums())
     return [
         Place(a, b)
         for a, b in found

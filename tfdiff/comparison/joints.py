@@ -105,11 +105,33 @@ def operand_pairs(runs: Runs, view: StepView) -> list[tuple[int, int]]:
 
 
 def _of_products(runs: Runs, view: StepView, matching: Matching, kept: frozenset[int]) -> Iterator[Place]:
-    """What goes into the k-th product of a weight on either side, where that is no other tensor of the other side."""
+    """What goes into the k-th product of a weight on either side, where that is no other tensor of the other side.
+
+    Where it is, one side has something more in front of the weight (a layer twice): there what comes out of it.
+    """
     for i, j, pair in _uses(runs, view):
         place = _at(view, matching, kept, (i, j), pair)
         if place is not None:
             yield place
+        elif _fed_otherwise(view, matching, (i, j)) and _same_layout(view, i, j, pair) and may_stand(view, i, j, kept):
+            yield Place(i, j)
+
+
+def _fed_otherwise(view: StepView, matching: Matching, ops: tuple[int, int]) -> bool:
+    """Whether what goes into either of two products that differ is equal to another tensor than what goes into the
+    other one.
+    """
+    a, b = (_operand(graph, index) for graph, index in zip((view.a, view.b), ops, strict=True))
+    if a is None or b is None or ops[0] in matching.from_a or ops[1] in matching.from_b:
+        return False
+    return _matched(matching, a, b) is None
+
+
+def _same_layout(view: StepView, a: int, b: int, pair: VariablePair) -> bool:
+    """Whether the elements of two products stand in one order."""
+    first, second = view.a.observations[a], view.b.observations[b]
+    formats = {seen.site.attrs.get("data_format") for seen in (first, second)}
+    return _plain(pair) and first.shape == second.shape and len(formats) == 1
 
 
 def _uses(runs: Runs, view: StepView) -> Iterator[tuple[int, int, VariablePair]]:
