@@ -14,7 +14,7 @@ from tfdiff.comparison.forward import pairing_of
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.comparison.places import optimizer_lines, place_of, place_of_variable
 from tfdiff.comparison.runs import norm, of_variable
-from tfdiff.comparison.stops import stopping_ops
+from tfdiff.comparison.stops import all_stopped, stopping_ops
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.pairs import taken
@@ -115,7 +115,7 @@ def backward_findings(
 ) -> list[Finding]:
     """Divergences of the backward pass: missing gradients always, different ones only behind an equal forward pass."""
     findings = []
-    missing = [gradient for gradient in found if gradient.missing and _still(runs, gradient)]
+    missing = [gradient for gradient in found if gradient.missing and _none(runs, view, gradient)]
     if not forward_equal:
         missing = [gradient for gradient in missing if not _unused(view, gradient)]
     different = [gradient for gradient in found if gradient.different]
@@ -140,8 +140,16 @@ def _asked_for(runs: Runs, view: StepView, gradient: Gradient) -> bool:
     return not any(at in reached for user in users for at in (user, *graph.consumers.get(user, ())))
 
 
+def _none(runs: Runs, view: StepView, gradient: Gradient) -> bool:
+    """Whether the side without a gradient has none, and it was not only not recorded: it never moves the weight, or
+    what it makes with it is stopped (then decay may move it).
+    """
+    graph, variable = (view.a, gradient.pair.a) if gradient.a is None else (view.b, gradient.pair.b)
+    return _still(runs, gradient) or all_stopped(graph, _users(graph, variable))
+
+
 def _still(runs: Runs, gradient: Gradient) -> bool:
-    """Whether the side without a gradient never moves the weight; where it does, the gradient was only not recorded."""
+    """Whether the side without a gradient never moves the weight."""
     trace, variable = (runs.a, gradient.pair.a) if gradient.a is None else (runs.b, gradient.pair.b)
     first, last = (runs.value_after(trace, variable, step) for step in (-1, runs.compared - 1))
     return first is not None and last is not None and np.array_equal(first, last)

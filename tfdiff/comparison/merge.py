@@ -45,7 +45,9 @@ def _same(known: Finding, found: Found) -> bool:
     one, other = known, found.finding
     if one.divergence.phase in FORWARD and other.divergence.phase in FORWARD:
         return _same_site(one, other) or _dropped_alike(one, other) or _same_lines(one, found)
-    if one.divergence.phase != other.divergence.phase or one.kind != other.kind or _role(one) != _role(other):
+    if one.divergence.phase != other.divergence.phase or _role(one) != _role(other):
+        return False
+    if one.kind != other.kind and not (one.divergence.phase == "backward" and _same_place(one, other)):
         return False
     return bool({pair.a for pair in one.also} & {pair.a for pair in other.also})
 
@@ -53,6 +55,11 @@ def _same(known: Finding, found: Found) -> bool:
 def _same_site(one: Finding, other: Finding) -> bool:
     sides = zip(_sites(one), _sites(other), strict=True)
     return any(first is not None and first == second for first, second in sides)
+
+
+def _same_place(one: Finding, other: Finding) -> bool:
+    """Whether both name the same ops of the same lines: a gradient of zeros, and none at all, at what stops it."""
+    return (one.divergence.a, one.divergence.b) == (other.divergence.a, other.divergence.b)
 
 
 def _same_lines(known: Finding, found: Found) -> bool:

@@ -32,6 +32,22 @@ def stopping_ops(
     return (at, other) if stopped_in_a else (other, at)
 
 
+def all_stopped(graph: StepGraph, users: list[int]) -> bool:
+    """Whether no way leads from these ops to the loss but through one that stops gradients by its name."""
+    passed: set[int] = set()
+    todo, stopped = list(users), False
+    while todo:
+        index = todo.pop()
+        if graph.observations[index].site.op == STOP:
+            stopped = True
+        elif index == graph.loss:
+            return False
+        elif index not in passed:
+            passed.add(index)
+            todo.extend(graph.consumers.get(index, ()))
+    return stopped
+
+
 def _stop(graph: StepGraph, users: list[int]) -> int | None:
     reached = {seen.of for seen in graph.observations if seen.site.role == "activation gradient"}
     passed: set[int] = set()
