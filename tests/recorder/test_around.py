@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,20 @@ def test_a_script_elsewhere(here, monkeypatch):
         assert here not in script.parents
     with look("here", module=True).likeness() as place:
         assert place.script == "here"
+
+
+@pytest.mark.usefixtures("here")
+def test_an_interrupt_comes_through():
+    """Ctrl-C in a further run is python's, whatever the script does with it, and the script's again afterwards."""
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt), look().likeness():
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
 
 
 @pytest.mark.usefixtures("here")

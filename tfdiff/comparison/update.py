@@ -173,7 +173,10 @@ def by_total_norm(view: StepView, measured: list[Update], given: Iterable[Variab
     """
     a, b = (of_variable(graph.block, "weight gradient") for graph in (view.a, view.b))
     forced = {seen.inputs[0]: seen for seen in view.b.observations if seen.site.op == FORCED and seen.inputs}
-    instead = {variable: [forced.get(seen.inputs[0], seen) for seen in found] for variable, found in b.items()}
+    instead = {
+        variable: [forced.get(seen.inputs[0], seen) if seen.inputs else seen for seen in found]
+        for variable, found in b.items()
+    }
     instead |= {pair.b: a[pair.a] for pair in given if pair.a in a and pair.b in b}
     totals = [sum(seen.stats.norm**2 for found in side.values() for seen in found) ** 0.5 for side in (a, instead)]
     slack = 1.0 + view.tolerances.gradient

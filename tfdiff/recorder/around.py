@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ class Around:
         changed = [path for path in self.before if path not in self.exempt and self._changed(path)]
         if sum(path.stat().st_size for path in changed) > MOST_BYTES:
             raise CannotKeepError(f"the files that the run has changed have more than {MOST_BYTES >> 30} GiB")
-        with tempfile.TemporaryDirectory(prefix="tfdiff-", ignore_cleanup_errors=True) as folder:
+        with _interruptible(), tempfile.TemporaryDirectory(prefix="tfdiff-", ignore_cleanup_errors=True) as folder:
             likenesses = {root: Path(folder).resolve() / str(n) / root.name for n, root in enumerate(self.roots)}
             for likeness in likenesses.values():
                 likeness.mkdir(parents=True)
@@ -125,6 +126,21 @@ class Around:
         if not self.options.module and (Path(script).is_absolute() or len(likenesses) > 1):
             script = there(str((self.folder / script).resolve()))
         return Place(folder, environment, script, tuple(map(there, self.options.arguments)))
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as python has it, whatever the script made of it."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # in another thread than the main one signals are not ours
+        yield
+        return
+    try:
+        yield
+    finally:
+        if before is not None:  # None: no handler of python's
+            signal.signal(signal.SIGINT, before)
 
 
 def _put(path: Path, target: Path, *, copied: bool) -> bool:
