@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfdiff.errors import UsageError
-from tfdiff.model import DETAILS, SHAREABLE, RecordOptions
+from tfdiff.orders import DETAILS, SHAREABLE, RecordOptions
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
 
-    from tfdiff.model import PairMap, Result
+    from tfdiff.model import Result
+    from tfdiff.orders import PairMap
 
 
 def diff(
@@ -54,7 +55,7 @@ def diff(
 
 
 def _pairs(given: str | os.PathLike[str] | PairMap | None) -> PairMap | None:
-    from tfdiff.model import PairMap
+    from tfdiff.orders import PairMap
     from tfdiff.pairing.map_file import read_map
 
     return given if given is None or isinstance(given, PairMap) else read_map(Path(given))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.comparison.isolation import plan_isolation
-from tfdiff.model import Isolated
+from tfdiff.orders import Isolated
 from tfdiff.trace.pack import pack
 from tfdiff.trace.reader import open_trace
 from tfdiff.trace.writer import TraceWriter
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import Isolation, Joint, Observation
+    from tfdiff.model import Observation
+    from tfdiff.orders import Isolation, Joint
     from tfdiff.trace.reader import Trace
 
     Array = npt.NDArray[Any]

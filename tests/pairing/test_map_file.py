@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from tfdiff.errors import UsageError
-from tfdiff.model import MapEntry, PairMap, Site, Variable
+from tfdiff.model import Site, Variable
+from tfdiff.orders import MapEntry, PairMap
 from tfdiff.pairing.map_file import map_from_json, read_map
 from tfdiff.pairing.map_names import site_names, variable_names
 from tfdiff.pairing.toml import loads, loads_part

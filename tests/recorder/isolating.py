@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import zygote
 
 from tfdiff.comparison import isolation
-from tfdiff.model import Isolation, Joint
+from tfdiff.orders import Isolation, Joint
 
 if TYPE_CHECKING:
     from tfdiff.model import Site

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tfdiff.model import RecordOptions
+from tfdiff.orders import RecordOptions
 from tfdiff.recorder import around
 from tfdiff.recorder.around import Around, CannotKeepError
 

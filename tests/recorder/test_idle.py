@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tfdiff.recorder.graphs import GraphAlias, GraphApply, GraphGradient, GraphOp, Program
+from tfdiff.recorder.graphs import Program
 from tfdiff.recorder.idle import mark_idle
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphGradient, GraphOp
 from tfdiff.recorder.stream import Code, GradientBegin, Slices
 from tfdiff.trace.reader import open_trace
 

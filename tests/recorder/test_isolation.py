@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tfdiff.model import Joint, Observation
+    from tfdiff.model import Observation
+    from tfdiff.orders import Joint
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.block import Block
     from tfdiff.trace.reader import Trace

@@ -9,15 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfdiff.recorder.graphs import (
-    GraphAlias,
-    GraphApply,
-    GraphBackpropagated,
-    GraphCall,
-    GraphGradient,
-    GraphOp,
-    Programs,
-)
+from tfdiff.recorder.graphs import Programs
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphGradient, GraphOp
 from tfdiff.recorder.stream import UNKNOWN, ApplyEvent, Backpropagated, Code, GradientBegin, GradientEnd, OpEvent
 
 CODE = Code(called="a.py:1")

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from tfdiff.model import Isolated, Place
+from tfdiff.model import Place
+from tfdiff.orders import Isolated
 from tfdiff.reports import text
 
 GOLDEN = """\

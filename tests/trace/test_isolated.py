@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tfdiff.errors import TraceError
-from tfdiff.model import Header, Isolated, Joint, Site, StepInfo
+from tfdiff.model import Header, Site, StepInfo
+from tfdiff.orders import Isolated, Joint
 from tfdiff.trace.codec import from_json
 from tfdiff.trace.pack import pack
 from tfdiff.trace.reader import open_trace

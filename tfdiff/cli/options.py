@@ -7,7 +7,7 @@ import importlib.util
 from pathlib import Path
 
 from tfdiff.errors import TfdiffError, UsageError
-from tfdiff.model import SHAREABLE
+from tfdiff.orders import SHAREABLE
 
 
 def step_count(text: str) -> int:

@@ -14,7 +14,7 @@ from tfdiff.cli.diff import EXIT_OF_VERDICT, print_text
 from tfdiff.cli.options import require_script, require_tensorflow, require_writable
 from tfdiff.cli.view import view
 from tfdiff.errors import TfdiffError
-from tfdiff.model import SHAREABLE
+from tfdiff.orders import SHAREABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

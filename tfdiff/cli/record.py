@@ -20,10 +20,10 @@ from tfdiff.cli.options import (
     require_writable,
 )
 from tfdiff.errors import UsageError
-from tfdiff.model import DETAILS, RecordOptions
+from tfdiff.orders import DETAILS, RecordOptions
 
 if TYPE_CHECKING:
-    from tfdiff.model import PairMap
+    from tfdiff.orders import PairMap
 
 
 class RecordCommand:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from tfdiff.comparison.findings import Finding
     from tfdiff.comparison.runs import Runs
-    from tfdiff.model import Cause, PairMap
+    from tfdiff.model import Cause
+    from tfdiff.orders import PairMap
     from tfdiff.trace.reader import Trace
 
 

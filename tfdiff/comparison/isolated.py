@@ -26,7 +26,8 @@ from tfdiff.comparison.state import state_findings
 from tfdiff.comparison.steps import START_LIMIT, allowing_flips, suspicious
 from tfdiff.comparison.tolerance import step_tolerances
 from tfdiff.comparison.update import REMEMBERED, UpdateHistory, by_total_norm, update_findings, updates
-from tfdiff.model import PHASES, Isolated
+from tfdiff.model import PHASES
+from tfdiff.orders import Isolated
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from tfdiff.comparison.lockstep import LockstepRuns
     from tfdiff.comparison.runs import Runs
     from tfdiff.comparison.steps import StepsResult
-    from tfdiff.model import Joint, Observation, Role
+    from tfdiff.model import Observation, Role
+    from tfdiff.orders import Joint
     from tfdiff.pairing.pairs import VariablePair
 
 GRADIENTS = "gradients"

@@ -10,7 +10,7 @@ from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.runs import FIRST_STEPS, StepView, pair_runs, view_step
 from tfdiff.comparison.steps import ENDING, START_LIMIT, judge_steps
 from tfdiff.comparison.tolerance import step_tolerances
-from tfdiff.model import Isolation
+from tfdiff.orders import Isolation
 from tfdiff.pairing.layouts import inverse, permuted
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs
     from tfdiff.comparison.steps import StepsResult
-    from tfdiff.model import Joint, JointKey
+    from tfdiff.orders import Joint, JointKey
     from tfdiff.trace.reader import Trace
 
 POINTWISE = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Tanh", "Sigmoid", "Softplus", "Softsign"})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.forward import SQUASHING, weight_outputs
-from tfdiff.model import Joint
+from tfdiff.orders import Joint
 from tfdiff.pairing.layouts import inverse, permuted
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tfdiff.comparison.graph import StepGraph
     from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs, StepView
-    from tfdiff.model import JointKey, Observation, Site
+    from tfdiff.model import Observation, Site
+    from tfdiff.orders import JointKey
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.reader import Trace
 

@@ -17,7 +17,7 @@ from tfdiff.pairing.uses import variable_uses
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tfdiff.model import MapEntry, PairMap
+    from tfdiff.orders import MapEntry, PairMap
     from tfdiff.pairing.layouts import Shape
     from tfdiff.pairing.map_names import Names
     from tfdiff.pairing.pairs import Part

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.errors import UsageError
-from tfdiff.model import MapEntry, PairMap
+from tfdiff.orders import MapEntry, PairMap
 from tfdiff.pairing import toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tfdiff.model import Box
+    from tfdiff.orders import Box
 
 KINDS = ("variable", "site", "unpaired")
 LAYOUT = frozenset({"permutation", "a_part", "b_part", "offset"})

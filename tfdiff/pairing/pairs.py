@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tfdiff.errors import TfdiffError
-from tfdiff.model import Box
+from tfdiff.orders import Box
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:

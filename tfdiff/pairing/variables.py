@@ -64,12 +64,10 @@ _OFF_ORDER = 1.0  # not on the best alignment of the two forward orders
 _WORTH = 4.0
 _LEAST_WORTH = 0.5
 _CREATION = 0.005  # created in another order, where the order of use does not tell them apart
-# Fused and written-out layers differ in whether their own variables lie before one another: one or two more or less
-# before a variable must not count as much as a share of few would have it.
+# Fused and written-out layers have one or two variables more or less in front: to count less than a share of few does.
 _SMOOTH = 1.0
 _UNPAIRED = 20.0  # above every sum of the others
-# At most so many rounds of pairing again with the neighbours of the round before: what one settles reaches from a
-# kernel over its bias and scale to its shift.
+# Rounds of pairing again with the neighbours of the round before: from a kernel over its bias and scale to its shift.
 _ROUNDS = 6
 # What is no more than this (names, order of creation) tells nothing.
 _ALIKE = 0.05

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tfdiff.model import RecordOptions
+    from tfdiff.orders import RecordOptions
 
     State = tuple[int, int]
     """Time of the last change in nanoseconds, size."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.model import RecordOptions
+from tfdiff.orders import RecordOptions
 from tfdiff.pairing.map_file import map_from_json
 
 if TYPE_CHECKING:

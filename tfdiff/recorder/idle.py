@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfdiff.recorder.graphs import (
-    GraphAlias,
-    GraphApply,
-    GraphBackpropagated,
-    GraphCall,
-    GraphGradient,
-    GraphOp,
-    Program,
-)
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphGradient, GraphOp
 from tfdiff.recorder.stream import GradientBegin, Slices, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tfdiff.recorder.graphs import Item
+    from tfdiff.recorder.graphs import Program
+    from tfdiff.recorder.items import Item
 
 _HOST = frozenset({"PyFunc", "EagerPyFunc", "PyFuncStateless"})
 

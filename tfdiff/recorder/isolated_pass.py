@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.errors import TfdiffError
-from tfdiff.model import Isolated, Isolation
+from tfdiff.orders import Isolated, Isolation
 from tfdiff.recorder import children
 from tfdiff.recorder.around import CannotKeepError
 from tfdiff.trace.adopt import adopt, same_variables
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tfdiff.model import RecordOptions
+    from tfdiff.orders import RecordOptions
     from tfdiff.recorder.around import Around
     from tfdiff.trace.reader import Trace
 

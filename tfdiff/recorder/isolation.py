@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.model import Isolated, Site
+from tfdiff.orders import Isolated
 from tfdiff.pairing.pairs import pair_from_json
 from tfdiff.pairing.variables import convert
 from tfdiff.recorder.lockstep import Lockstep
@@ -21,7 +21,8 @@ from tfdiff.recorder.share import Wanted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tfdiff.model import Isolation, Joint, JointKey, Observation
+    from tfdiff.model import Observation, Site
+    from tfdiff.orders import Isolation, Joint, JointKey
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.stream import Code

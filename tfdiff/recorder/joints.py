@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.recorder.graphs import GraphOp
 from tfdiff.recorder.isolation import Place, place_of
+from tfdiff.recorder.items import GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import FORCED, GradientBegin, OpEvent
 from tfdiff.recorder.taps import replace_beside, replace_in_graph

@@ -35,7 +35,7 @@ from tfdiff.trace.reader import open_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tfdiff.model import RecordOptions
+    from tfdiff.orders import RecordOptions
     from tfdiff.trace.reader import Trace
 
 

@@ -22,7 +22,7 @@ from tfdiff.trace.writer import TraceWriter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tfdiff.model import RecordOptions
+    from tfdiff.orders import RecordOptions
     from tfdiff.recorder.around import Around
     from tfdiff.recorder.observer import Seen
     from tfdiff.trace.reader import Trace

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tfdiff.model import RecordOptions
+    from tfdiff.orders import RecordOptions
     from tfdiff.recorder.session.variables import RawRun
 
     Array = np.ndarray[Any, Any]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tfdiff.model import Isolated, RecordOptions
+    from tfdiff.orders import Isolated, RecordOptions
     from tfdiff.recorder.collect import StepRecords
     from tfdiff.recorder.evals import EvalRecords
     from tfdiff.recorder.rowsource import RowSources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes, optimizers
-from tfdiff.recorder.graphs import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
+from tfdiff.recorder.items import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
 from tfdiff.recorder.tensors import captured, gradient_tokens, handle_token, tensors_of

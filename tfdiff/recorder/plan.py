@@ -25,7 +25,8 @@ from tfdiff.recorder.stream import RANDOM_OPS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from tfdiff.model import Observation, PairMap
+    from tfdiff.model import Observation
+    from tfdiff.orders import PairMap
     from tfdiff.pairing.given import Given
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.reader import Block, Trace

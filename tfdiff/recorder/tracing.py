@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes
-from tfdiff.recorder.graphs import GraphAlias, GraphCall, GraphOp
 from tfdiff.recorder.hosted import Hosted
+from tfdiff.recorder.items import GraphAlias, GraphCall, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.stream import (

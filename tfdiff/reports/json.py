@@ -10,7 +10,8 @@ from tfdiff.reports.facts import shared_weights, unpaired
 from tfdiff.reports.words import would_pass
 
 if TYPE_CHECKING:
-    from tfdiff.model import Cause, Divergence, Header, Isolated, Place, Result
+    from tfdiff.model import Cause, Divergence, Header, Place, Result
+    from tfdiff.orders import Isolated
 
 FORMAT = "tfdiff.diff"
 VERSION = 1

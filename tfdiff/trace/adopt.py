@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tfdiff.model import Isolated, Site, Variable
+    from tfdiff.model import Site, Variable
+    from tfdiff.orders import Isolated
     from tfdiff.trace.reader import Trace
 
 _FIRST = 1 << 25

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import End, EvalInfo, Header, Isolated, Observed, RowSource, Site, StepInfo, Variable
+    from tfdiff.model import End, EvalInfo, Header, Observed, RowSource, Site, StepInfo, Variable
+    from tfdiff.orders import Isolated
     from tfdiff.trace.records import Record
 
     Hashes = npt.NDArray[np.uint64]

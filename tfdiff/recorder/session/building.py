@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes, optimizers
-from tfdiff.recorder.graphs import GraphCall, GraphOp
+from tfdiff.recorder.items import GraphCall, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.session.closure import ancestors
 from tfdiff.recorder.stream import CONTROL_OPS, SKIPPED_OPS, Code, Slices, Token

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder.graphs import GraphOp
 from tfdiff.recorder.isolation import Place, place_of
+from tfdiff.recorder.items import GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.session.closure import ancestors
 from tfdiff.recorder.stream import FORCED, Code

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfdiff.recorder import attributes
-from tfdiff.recorder.graphs import GraphCall
+from tfdiff.recorder.items import GraphCall
 from tfdiff.recorder.session.closure import (
     Execution,
     acts,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.recorder.graphs import GraphCall, GraphOp
+from tfdiff.recorder.items import GraphCall, GraphOp
 from tfdiff.recorder.selections import SELECTIONS
 from tfdiff.recorder.session.closure import (
     ENTRIES,
