@@ -63,7 +63,12 @@ def test_the_pooling_of_the_question_is_told_before_its_dropout(tmp_path: Path) 
         assert tfdiff(tmp_path, "record", "--steps", STEPS["iceberg"], *arguments).returncode == 0
     first, *others = judged(tmp_path, "asked.h5")["causes"]
     assert (first["code"], first["b"]["source"]) == ("stride-or-pool", f"asked.py:{number}")
-    assert [cause["code"] for cause in others] == ["dropout-rate", "arch-width", "state-updates-not-run"]
+    assert [cause["code"] for cause in others] == [
+        "dropout-rate",
+        "arch-width",
+        "optimizer-epsilon",
+        "state-updates-not-run",
+    ]
 
 
 def test_the_keep_prob_of_tf1_is_right(tmp_path: Path) -> None:

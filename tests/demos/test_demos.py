@@ -36,6 +36,8 @@ SAYS = {
     ),
     ("mnist-mlp", "arch-extra-layer"): ("Dense(10", "tf.matmul(prev_X, weights['W_layer_' + str(i)])"),
     ("iceberg", "dropout-rate"): ("Dropout(0.2)", ",rate=0.8,training=isTrainPlace)"),
+    ("mnist-mlp", "optimizer-epsilon"): ("Adam(learning_rate = 0.001)", "AdamOptimizer(learning_rate = learning_rate)"),
+    ("iceberg", "optimizer-epsilon"): ("Adam(learning_rate=0.01)", "AdamOptimizer(learning_rate=learningRateIn)"),
     ("iceberg", "arch-width"): ("Dense(1)", "tf.layers.dense(dropout_dense_2,2)"),
     ("iceberg", "state-updates-not-run"): ("BatchNormalization()", "minimize(loss)"),
     ("augmentation", "data-augmentation"): ("datagen.flow(x_train", ".batch(32)"),

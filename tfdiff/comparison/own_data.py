@@ -92,11 +92,13 @@ def _batch_findings(runs: Runs) -> tuple[list[Finding], list[str]]:
     else:
         rows, unknown_rows = _changed_rows(runs, a, b, made)
     found, words = _order_difference(runs, order_a, order_b, a, b)
+    dropped, resized = _dropped(runs, order_a, order_b, places, sizes[0]), _other_size(runs, sizes, places)
     others = (
         _relabelled(runs, a, b),
-        _shifted(runs, a, b),
-        _dropped(runs, order_a, order_b, places, sizes[0]),
-        _other_size(runs, sizes, places),
+        # batches that one side leaves out, or cuts otherwise, move all that come after them
+        None if dropped or resized else _shifted(runs, a, b),
+        dropped,
+        resized,
         _finding(runs, "data-shuffle", places, words, 1.0, a=found[0], b=found[1]) if found else None,
     )
     known = [finding for finding in others if finding is not None]

@@ -84,6 +84,7 @@ DEMOS: tuple[Demo, ...] = (
                 "init-distribution", "a.py:16", "b.py:43", "seed", "weights and biases drawn with standard deviation 1"
             ),
             Fault("arch-extra-layer", "a.py:20", "b.py:55", "seed", "num_layers = 5 hidden layers, a has 2"),
+            Fault("optimizer-epsilon", "a.py:23", "b.py:67", "seed", "AdamOptimizer's epsilon is 1e-8, Keras' 1e-7"),
         ),
     ),
     Demo(
@@ -94,6 +95,7 @@ DEMOS: tuple[Demo, ...] = (
             Fault("dropout-rate", "a.py:16", "b.py:53", "seed", "keep probability 0.8 taken for the rate, a drops 0.2"),
             Fault("dropout-rate", "a.py:22", "b.py:58", "seed", "and so in the five other dropouts"),
             Fault("arch-width", "a.py:47", "b.py:79", "seed", "two output units, a has one with a sigmoid"),
+            Fault("optimizer-epsilon", "a.py:50", "b.py:82", "seed", "AdamOptimizer's epsilon is 1e-8, Keras' 1e-7"),
             Fault(
                 "state-updates-not-run",
                 "a.py:14",
