@@ -111,6 +111,49 @@ def test_links_lead_where_they_led(here):
         assert (place.folder / "data" / "linked" / "1.txt").read_text() == "1"
 
 
+def test_links_within_stay_within(here):
+    """What a link leads to inside the folder is the likeness's own, and a file behind a link is the first run's."""
+    (here.parent / "elsewhere.txt").write_text("first")
+    (here / "latest").symlink_to("data")
+    (here / "linked.txt").symlink_to("../elsewhere.txt")
+    with look().likeness() as place:
+        (place.folder / "latest" / "weights").write_text("second")
+        (place.folder / "linked.txt").write_text("second")
+        assert (place.folder / "data" / "weights").read_text() == "second"
+    assert not list((here / "data").iterdir())
+    assert (here.parent / "elsewhere.txt").read_text() == "first"
+
+
+def test_written_behind_a_link(here):
+    """Where the run has written into a folder elsewhere that a link leads to, a further run would write there, too."""
+    (here.parent / "elsewhere").mkdir()
+    (here / "checkpoints").symlink_to("../elsewhere")
+    run = look()
+    (here / "checkpoints" / "weights").write_text("first")
+    with pytest.raises(CannotKeepError, match="elsewhere/weights, where a link leads to"), run.likeness():
+        pytest.fail("a further run was made")
+
+
+def test_what_vanishes_is_left_out(here, monkeypatch):
+    """A file that goes while the folder is looked at loses nothing but itself."""
+    real = around._state
+    seen = []
+
+    def state(found):
+        seen.append(found)
+        if len(seen) == 1:
+            raise FileNotFoundError
+        return real(found)
+
+    monkeypatch.setattr(around, "_state", state)
+    run = look()
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    with run.likeness() as place:
+        assert (place.folder / "data").is_dir()
+        assert tree(place.folder) == {"old.txt": "old", "a.py": "pass"}
+
+
 def test_environments_are_linked(here):
     """A virtual environment, which has more files than all the rest, is taken as it is."""
     (here / ".venv").mkdir()
@@ -128,6 +171,10 @@ def test_paths_lead_there(here, monkeypatch):
         assert place.arguments == (f"--logs={place.folder}/logs", "plain", str(here.parent))
         assert place.environment["PYTHONPATH"] == os.pathsep.join([str(place.folder), "/elsewhere"])
         assert place.environment["PWD"] == str(place.folder)
+    run = look("a.py", (str(here), f"/mnt{here}/logs", f"{here}-old/x", f"file://{here}/x", f"{here}:{here}/y"))
+    with run.likeness() as place:
+        to = place.folder
+        assert place.arguments == (f"{to}", f"/mnt{here}/logs", f"{here}-old/x", f"file://{to}/x", f"{to}:{to}/y")
 
 
 def test_a_script_elsewhere(here, monkeypatch):

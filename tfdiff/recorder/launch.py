@@ -15,7 +15,7 @@ from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError, UsageError
 from tfdiff.pairing.given import check_names
 from tfdiff.recorder import children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
-from tfdiff.recorder.around import Around
+from tfdiff.recorder.around import Around, CannotKeepError
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.isolation import Isolating
@@ -57,8 +57,8 @@ def record(options: RecordOptions, plan_isolation: isolated_pass.Plan | None = N
         seed = _seed()
         with tempfile.TemporaryDirectory(prefix="tfdiff-") as folder:
             scout = Path(folder) / "scout.h5"
-            planned = _plan(options, reference, scout, seed)
             around = Around.look(options)
+            planned = _plan(options, reference, scout, seed, around)
             code = _main_pass(options, planned, seed)
             if code == 0 and planned is not None and plan_isolation is not None:
                 isolated_pass.isolate(options, plan_isolation, isolated_pass.Further(scout, seed, around))
@@ -78,12 +78,16 @@ def _seed() -> int:
     return int.from_bytes(os.urandom(4), "little")
 
 
-def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int) -> Planned | None:
+def _plan(options: RecordOptions, reference: Trace, path: Path, seed: int, around: Around) -> Planned | None:
     """Scout and plan; None when the scouting run recorded nothing (the run that counts will show why)."""
     if not options.quiet:
         print("tfdiff: a first run to learn the structure, its output is not shown", file=sys.stderr)
     scouted = replace(options, output=path, reference=None, quiet=True, keep_running=False)
-    children.run_child("scout", scouted, seed=seed)
+    try:
+        with around.likeness() as place:
+            children.run_child("scout", scouted, place=place, seed=seed)
+    except (CannotKeepError, OSError):  # the run that counts writes everything once more
+        children.run_child("scout", scouted, seed=seed)
     try:
         with open_trace(path) as scout:
             return make_plan(reference, scout, options.share, options.pairs) if scout.steps else None
