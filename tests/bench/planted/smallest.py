@@ -16,6 +16,8 @@ from .trial import Outcome, Trial
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tfdiff.model import Divergence
+
     from .spec import Layer
     from .trial import Bench
 
@@ -101,19 +103,27 @@ PROBES = (
 
 
 def table(bench: Bench, kinds: list[str]) -> Iterator[str]:
-    """A line per kind: the smallest change found, its error beside the tolerance, what the next smaller one gave."""
-    yield f"{'kind':20} {'found':>9} {'error':>9} {'tolerance':>9} {'ratio':>7}  next smaller: what was said"
+    """A line per kind: the smallest change found, its error beside the measured noise and the tolerance, what the next
+    smaller one gave.
+    """
+    yield f"{'kind':18} {'found':>8} {'error':>8} {'noise':>8} {'x noise':>7} {'allowed':>8}  next smaller: what was said"
     for number, probe in enumerate(PROBES):
         if probe.kind not in kinds:
             continue
         found, missed = _search(lambda change, n=number, p=probe: _tried(bench, n, p, change))
         said = f"{missed[0]:.1e}: {missed[1].verdict}" if missed else f"{LEAST:.0e} was found, too"
         if found is None:
-            yield f"{probe.kind:20} {'none':>9} {'':29} {said} {missed[1].said if missed else ''}"
+            yield f"{probe.kind:18} {'none':>8} {'':35} {said} {missed[1].said if missed else ''}"
             continue
-        change, first = found[0], found[1].first
-        numbers = (first.error, first.tolerance, first.error / first.tolerance) if first else (0.0, 0.0, 0.0)
-        yield f"{probe.kind:20} {change:9.1e} {numbers[0]:9.1e} {numbers[1]:9.1e} {numbers[2]:7.1f}  {said}"
+        yield f"{probe.kind:18} {found[0]:8.1e} {_numbers(found[1].first)}  {said}"
+
+
+def _numbers(first: Divergence | None) -> str:
+    if first is None:
+        return f"{'':35}"
+    noise = "-" if first.noise is None else f"{first.noise:.1e}"
+    multiple = "-" if first.multiple is None else f"{first.multiple:.0f}"
+    return f"{first.error:8.1e} {noise:>8} {multiple:>7} {first.tolerance:8.1e}"
 
 
 def _tried(bench: Bench, number: int, probe: Probe, change: float) -> Outcome:
