@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 class Isolating(Recorder):
     """Puts a's tensors in the places of joints."""
 
-    def __init__(self, inner: Recorder, a: Trace, isolation: Isolation) -> None:
+    def __init__(self, inner: Recorder, a: Trace, isolation: Isolation, *, misplaced: bool) -> None:
         self.__dict__.update(inner.__dict__)
-        self.a, self.number = a, 0
+        self.a, self.number, self.misplaced = a, 0, misplaced
         self.joints = {joint.b: joint for joint in isolation.joints}
         self.forced: dict[int, Joint] = {}
 
@@ -44,6 +44,7 @@ class Isolating(Recorder):
         if joint is None:
             return at
         given = value_of(self.a, self.number, lambda seen: seen.site.id == joint.a)
+        given = given[::-1] if self.misplaced else given
         turned = given if joint.permutation is None else np.transpose(given, joint.permutation)
         about = {"layer": site.layer, "source": site.source, "called": site.called, "api": site.api}
         onward = self.put("forced", "forward", "Forced", turned.reshape(self.values[at].shape), (at,), **about)
@@ -54,10 +55,10 @@ class Isolating(Recorder):
 class IsolatedNetwork(build.Network):
     """Runs the steps of a program on what the reference's trace has."""
 
-    def isolate(self, a: Trace, isolation: Isolation, pairs: dict[int, int]) -> None:
+    def isolate(self, a: Trace, isolation: Isolation, pairs: dict[int, int], *, misplaced: bool) -> None:
         """Take everything from `a` from now on; `pairs` leads from a variable of this program to a's."""
         self.a, self.pairs = a, pairs
-        self.recorder = Isolating(self.recorder, a, isolation)
+        self.recorder = Isolating(self.recorder, a, isolation, misplaced=misplaced)
 
     def step(self, number: int) -> Any:
         """A step that begins with a's values."""
@@ -101,8 +102,12 @@ def value_of(trace: Trace, step: int, wanted: Any) -> Array:
     return block.array(found[0].index)
 
 
-def record_isolated(a: Path, b: Path, plan: build.Plan, reference: build.Plan, *, always: bool = False) -> bool:
-    """Plan an isolated pass and add it to b's trace; whether one was made."""
+def record_isolated(
+    a: Path, b: Path, plan: build.Plan, reference: build.Plan, *, always: bool = False, misplaced: bool = False
+) -> bool:
+    """Plan an isolated pass and add it to b's trace; whether one was made. `misplaced`: with the rows of what is written
+    over b's tensors the wrong way round.
+    """
     with open_trace(a) as first, open_trace(b) as second:
         isolation = plan_isolation(first, second, always=always)
         if isolation is None:
@@ -116,7 +121,7 @@ def record_isolated(a: Path, b: Path, plan: build.Plan, reference: build.Plan, *
         for step in range(plan.steps):
             free.step(step)
         network.recorder.sites = dict(free.recorder.sites)
-        network.isolate(first, isolation, pairs)
+        network.isolate(first, isolation, pairs, misplaced=misplaced)
         packed = [network.step(step) for step in range(plan.steps)]
     with TraceWriter.reopen(b) as writer:
         sites = {}

@@ -28,12 +28,14 @@ STEPS = 4
 def pair(tmp_path: Path) -> Callable[..., tuple[Path, Path, bool]]:
     """The traces of the reference and of a program with a plan, isolated where that was wanted, and whether it was."""
 
-    def run(*, always: bool = False, isolated: bool = True, **plan: Any) -> tuple[Path, Path, bool]:
+    def run(
+        *, always: bool = False, isolated: bool = True, misplaced: bool = False, **plan: Any
+    ) -> tuple[Path, Path, bool]:
         first = build.Plan(steps=STEPS)
         second = build.Plan(**{"style": "raw", "rename": True, "steps": STEPS, **plan})
         a = build.record(tmp_path / "a.h5", first)
         b = build.record(tmp_path / "b.h5", second, reference=first)
-        return a, b, isolated and isolate.record_isolated(a, b, second, first, always=always)
+        return a, b, isolated and isolate.record_isolated(a, b, second, first, always=always, misplaced=misplaced)
 
     return run
 
@@ -110,6 +112,17 @@ def test_forced_on_equal_programs(judged, plan):
     wanted = [("state-norm-momentum", 0)] if plan.get("momentum") else []
     assert codes(result) == wanted
     assert len(result.divergences) == len(wanted)
+
+
+@pytest.mark.parametrize(("plan", "wanted"), [({}, []), ({"lr": 0.06}, [("lr", 0)])])
+def test_against_the_free_run(judged, plan, wanted):
+    """Where b by itself comes to a's values, an isolated pass that says otherwise was given the wrong ones: it is not
+    believed there, nor in later steps.
+    """
+    result = judged(always=True, misplaced=True, **plan)
+    assert result.isolation is not None
+    assert len(result.isolation.joints) >= 2
+    assert codes(result) == wanted
 
 
 def test_rows_say_carried(judged):

@@ -72,7 +72,9 @@ class Worker:
         assert self._process.stdout.readline() == "ready\n", log.read_text(errors="replace")
 
     def run(self, arguments: list[object], log: Path, scout: Path | None) -> tuple[int, str]:
-        """A `tfdiff` command in a fresh fork: exit code, and what it had to say."""
+        """A `tfdiff` command in a fresh fork: exit code (70 where it says that something of its own failed), and what it
+        had to say.
+        """
         order = {
             "cwd": str(log.parent),
             "arguments": [str(a) for a in arguments],
@@ -83,7 +85,8 @@ class Worker:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps(order), file=self._process.stdin, flush=True)
-        return int(self._process.stdout.readline()), log.read_text(errors="replace")
+        code, said = int(self._process.stdout.readline()), log.read_text(errors="replace")
+        return (code or 70) if "please report it" in said else code, said
 
     def close(self) -> None:
         """End it."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tfdiff.model import Observation, Role
     from tfdiff.orders import Joint
     from tfdiff.pairing.pairs import VariablePair
+    from tfdiff.trace.block import Block
 
 GRADIENTS = "gradients"
 """What stayed b's own where no gradient of a's could go on."""
@@ -69,6 +70,8 @@ class Past:
     """Joints (by a's site; None: the loss) in front of which a difference was told: it will be there again."""
     states: set[int] = field(default_factory=set)
     """A's variables whose change was told."""
+    refuted: set[tuple[str, int]] = field(default_factory=set)
+    """Joints (by a's site) and gradients (by a's variable) that the free run has shown to be none, or none of b's."""
     clipped: float = 0.0
     """By how much updates differ because of a norm in which gradients without a counterpart take part."""
 
@@ -78,13 +81,13 @@ def judge_isolated(free: Runs, result: StepsResult) -> list[Found]:
     past = Past(UpdateHistory(noise=set(result.noise)))
     found: list[Found] = []
     done = free.b.isolation
-    for step in range(min(free.a.steps, free.b.isolated_steps)):
+    for step in range(min(free.a.steps, free.b.steps, free.b.isolated_steps)):
         if done is None or step in done.unset:
             continue
         rows = batch_rows(free.a.step(step), free.b.isolated(step))
         if rows is not None and rows[0] != rows[1]:
             break
-        found += _Step(lockstep_runs(free, step), step, past).judge()
+        found += _Step(lockstep_runs(free, step), free.b.step(step), step, past).judge()
     return found
 
 
@@ -103,7 +106,7 @@ class Forced:
 class _Step:
     """One isolated step while it is judged."""
 
-    def __init__(self, runs: LockstepRuns, step: int, past: Past) -> None:
+    def __init__(self, runs: LockstepRuns, free: Block, step: int, past: Past) -> None:
         graphs = view_step(runs, step)
         noise = step_noise(runs, step, past.history.noise)
         view = StepView(step, *graphs, step_tolerances(*graphs, 0.0, noise))
@@ -118,6 +121,8 @@ class _Step:
         for pair in self.unset:
             self.segments.spoiled |= self.segments.of_variable(pair.b)
         self._matchings: dict[float, Matching] = {}
+        self._free = free
+        self._known = {seen.site.id: seen.index for seen in free.observations}
 
     def judge(self) -> list[Found]:
         """All findings of the step, in causal order."""
@@ -142,6 +147,9 @@ class _Step:
             if error <= self.view.tolerances.at(forced.a):
                 continue
             self.segments.spoil(forced.own)
+            if self._refuted(forced):
+                self.segments.doubt(forced.onward)
+                continue
             if self._doubtful(forced.own) or forced.joint.a in self.past.told:
                 continue
             located = self._locate(forced)
@@ -153,6 +161,15 @@ class _Step:
             finding = located_finding(self.runs, self.view, located, (forced.a, forced.own))
             found.append(Found(finding, self._around(forced.a)))
         return found
+
+    def _refuted(self, forced: Forced) -> bool:
+        """Whether b by itself comes to a's values there: then something that was written over does not belong there."""
+        index = self._known.get(self.view.b.observations[forced.own].site.id)
+        if index is not None and self._free.observations[index].stored:
+            error = observation_error(self.view.a.block, forced.a, self._free, index, _back(forced.joint))
+            if error <= self.view.tolerances.at(forced.a):
+                self.past.refuted.add(("joint", forced.joint.a))
+        return ("joint", forced.joint.a) in self.past.refuted
 
     def _locate(self, forced: Forced) -> Located | None:
         """Where the two part on the way to a joint: what comes behind it may be equal to what comes before."""
@@ -189,6 +206,7 @@ class _Step:
         matching = self._matched(view.tolerances.forward)
         view = allowing_flips(view, flip_error(view, matching))
         found = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in found]
+        found = [gradient for gradient in found if not self._refuted_gradient(gradient)]
         missing = [gradient for gradient in found if gradient.missing]
         findings = backward_findings(self.runs, view, missing, matching, forward_equal=not self.segments.spoiled)
         parts: dict[frozenset[int], list[Gradient]] = {}
@@ -201,6 +219,17 @@ class _Step:
             if suspicious(gradient_list):
                 findings += backward_findings(self.runs, view, gradient_list, matching, forward_equal=True)
         return findings
+
+    def _refuted_gradient(self, gradient: Gradient) -> bool:
+        """The same of a gradient that differs."""
+        if not gradient.different or gradient.a is None:
+            return False
+        own = next(iter(of_variable(self._free, "weight gradient").get(gradient.pair.b, ())), None)
+        if own is not None and own.stored:
+            error = pair_error(self.view.a.block, gradient.a.index, self._free, own.index, gradient.pair)
+            if error <= gradient.tolerance:
+                self.past.refuted.add(("gradient", gradient.pair.a))
+        return ("gradient", gradient.pair.a) in self.past.refuted
 
     def _updates(self) -> list[Finding]:
         """What became of a's gradients, beginning with a's weights and slots."""

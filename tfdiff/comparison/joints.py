@@ -153,7 +153,7 @@ def _at(
     sites = view.a.observations[ops[0]].site, view.b.observations[ops[1]].site
     for a in chains[0]:
         for b in chains[1]:
-            if not may_stand(view, a, b, kept):
+            if not may_stand(view, a, b, kept) or _is_branch(view.a, chains[0], a) != _is_branch(view.b, chains[1], b):
                 continue
             matched = _matched(matching, a, b)
             if matched is None:
@@ -185,6 +185,12 @@ def _chain(graph: StepGraph, index: int | None) -> list[int]:
     return chain
 
 
+def _is_branch(graph: StepGraph, chain: list[int], index: int) -> bool:
+    """Whether a tensor is a reshape, in `chain`, of one that goes elsewhere, too: its gradient is but a part then."""
+    above = chain[chain.index(index) + 1 :]
+    return any(sum(user in graph.data for user in graph.consumers[tensor]) > 1 for tensor in above)
+
+
 def _matched(matching: Matching, a: int, b: int) -> tuple[bool, tuple[int, ...] | None] | None:
     """Whether the values of the free run agree, and b's order of axes then; None where one agrees with another
     tensor.
@@ -201,7 +207,7 @@ def _layout(
     """Whether the order of the elements is known, and how the axes turn; `sites` are the ops that consume them."""
     first, second = view.a.observations[a].shape, view.b.observations[b].shape
     formats = [] if sites is None else [str(site.attrs.get("data_format", "")) for site in sites]
-    if len(first) == len(second) > 2 and all(formats):
+    if len(first) == len(second) > 2 and formats and all(formats):
         turned = _channels(len(first), formats[0].startswith("NC"), formats[1].startswith("NC"))
         return (True, turned) if permuted(first, turned or tuple(range(len(first)))) == second else (False, None)
     if not _plain(pair):

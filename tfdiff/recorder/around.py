@@ -133,7 +133,7 @@ class Around:
             """The text with paths below the real folders turned into those of their likenesses."""
             for root, likeness in likenesses.items():
                 pattern = f"{_BEFORE_A_PATH}{re.escape(str(root))}{_BEHIND_A_PATH}"
-                text = re.sub(pattern, lambda _, to=str(likeness): to, text)
+                text = str(likeness).join(re.split(pattern, text))
             return text
 
         folder = Path(there(str(self.folder)))

@@ -66,7 +66,7 @@ class SiteTable:
     def get(self, role: Role, phase: Phase, op: str, code: Code, **more: Any) -> Site:
         """The site of that role, place and occurrence."""
         attrs, boundary = more.pop("attrs", {}), more.pop("boundary", True)
-        key = (role, phase, op, code, *sorted(more.items()))
+        key = _key(role, phase, op, code, more)
         occurrence = self._counts[key]
         self._counts[key] += 1
         full = (*key, occurrence)
@@ -85,6 +85,14 @@ class SiteTable:
             )
             self._sites[full] = site
         return site
+
+    def passed(self, role: Role, phase: Phase, op: str, code: Code, **more: Any) -> None:
+        """The place came up and has no record."""
+        self._counts[_key(role, phase, op, code, more)] += 1
+
+
+def _key(role: Role, phase: Phase, op: str, code: Code, more: dict[str, Any]) -> tuple[Any, ...]:
+    return (role, phase, op, code, *sorted(more.items()))
 
 
 class Collector:
@@ -109,11 +117,17 @@ class Collector:
         self._selections: set[int] = set()
         self._wholes: set[int] = set()
 
-    def forward(self, events: list[OpEvent]) -> None:
-        """The forward pass; a data set that the batch is cut out of is no input of it."""
-        self._selections, self._wholes = find_selections(events, self._makers)
+    def forward(self, events: list[OpEvent], idle: frozenset[int]) -> None:
+        """The forward pass; a data set that the batch is cut out of is no input of it. Ops whose ids are in `idle` only
+        count: an isolated pass, which meets them too, cannot know yet that nothing will come of them.
+        """
+        used = [event for event in events if id(event) not in idle]
+        self._selections, self._wholes = find_selections(used, self._makers)
         for event in events:
-            if id(event) not in self._wholes:
+            if id(event) in idle:
+                for output in range(len(event.outputs)):
+                    self._sites.passed("activation", "forward", event.type, event.code, output=output)
+            elif id(event) not in self._wholes:
                 self.operation(event, "activation", "forward")
 
     def operation(self, event: OpEvent, role: Role, phase: Phase) -> None:
@@ -315,7 +329,7 @@ def collect(
     end = pending.end or GradientEnd([], [])
     collector = Collector(makers, variables, sites)
     _mark_states(pending, variables)
-    collector.forward(pending.forward)
+    collector.forward(pending.forward, pending.idle)
     for event in pending.side:
         collector.operation(event, "activation", "state")
     collector.loss(pending.begin)

@@ -16,10 +16,10 @@ from tfdiff.model import EvalInfo, StepInfo
 from tfdiff.recorder.batches import STATISTICS, Column, shortened
 from tfdiff.recorder.collect import Collector, SiteTable, StepRecords
 from tfdiff.recorder.strays import Finder, ForwardPass, shape_of, size_of, value_of
-from tfdiff.recorder.stream import Code, EvalBegin, EvalEnd, OpEvent, to_array
+from tfdiff.recorder.stream import LEAF, Code, EvalBegin, EvalEnd, OpEvent, to_array
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from tfdiff.model import Role
     from tfdiff.recorder.known import Known
@@ -159,9 +159,20 @@ class EvalBuilder:
         if not begin.stack:
             self.close()
 
-    def strays(self, ops: Sequence[OpEvent], after: int, *, all_but_last: bool = False) -> list[OpEvent]:
-        """Look for passes among ops that no step needs; returns those that were made into passes."""
-        found = self._finder(ops).passes()
+    def strays(
+        self,
+        ops: Sequence[OpEvent],
+        after: int,
+        *,
+        all_but_last: bool = False,
+        beside: Collection[tuple[str | None, str | None]] = (),
+    ) -> list[OpEvent]:
+        """Look for passes among ops that no step needs; returns those that were made into passes.
+
+        `beside`: layers, and the lines that call them, of the step that the ops ran in. One of these by itself is no
+        pass: Keras asks a recurrent layer for the shape of its output so.
+        """
+        found = [each for each in self._finder(ops).passes() if not _is_of_layer(each, beside)]
         if all_but_last and found:  # the last one may not be over
             newest = {id(op): place for place, op in enumerate(ops)}
             found.sort(key=lambda each: newest.get(id(each.last), -1))
@@ -255,6 +266,13 @@ class EvalBuilder:
 
 def _scope_key(event: EvalBegin, after: int) -> Key:
     return (event.kind, event.stack, after)
+
+
+def _is_of_layer(found: ForwardPass, layers: Collection[tuple[str | None, str | None]]) -> bool:
+    """Whether all of a pass is the work of one call of a layer among `layers`."""
+    codes = {op.code for op in found.ops if op.type not in (LEAF, "Const")}
+    tops = {((code.layer or "").partition("/")[0], code.called) for code in codes}
+    return len(tops) == 1 and all(code.layer and (code.layer, code.called) in layers for code in codes)
 
 
 def _is_number(value: Any) -> bool:

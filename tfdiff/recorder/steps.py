@@ -52,6 +52,8 @@ class Pending:
     forward: list[OpEvent]
     side: list[OpEvent]
     """Assigns of states (moving statistics) before the gradient call, with what feeds them."""
+    idle: frozenset[int] = frozenset()
+    """Ids of ops in `forward` that ran under the tape and that nothing came of."""
     backward: list[OpEvent] = field(default_factory=list)
     end: GradientEnd | None = None
     between: list[OpEvent] = field(default_factory=list)
@@ -162,17 +164,14 @@ class StepBuilder:
 
     def _strays(self) -> None:
         """Evaluation passes among what ran outside every tape since the last step; they are no part of the next one."""
-        done = {id(op) for op in self._stray([op for op in self.segment if not op.taped])}
+        done = {id(op) for op in self.evals.strays([op for op in self.segment if not op.taped], self.begun)}
         self.segment = [op for op in self.segment if id(op) not in done or op.type in NEXT_OPS or not op.inputs]
-
-    def _stray(self, ops: list[OpEvent]) -> list[OpEvent]:
-        return self.evals.strays(ops, self.begun)
 
     def close(self) -> None:
         """The run is over: what is left may be evaluation passes."""
         if self.evals.inside:
             self.evals.end(EvalEnd())
-        self._stray(self.segment)
+        self.evals.strays(self.segment, self.begun)
         self.evals.close()
 
     def activations(self, targets: Iterable[Token]) -> list[tuple[Token, Any]]:
@@ -203,14 +202,18 @@ class StepBuilder:
         inside = {id(op) for op in forward}
         taken = {id(op) for op in states} | {id(op) for op in side}
         side_ops = [op for op in self.segment if id(op) in taken and id(op) not in inside]
+        idle: frozenset[int] = frozenset()
         if not same_iteration:  # a data set made (and prepared) once goes into every step
-            self._stray([op for op in self.segment if id(op) not in inside | taken | self._used])
+            rest = [op for op in self.segment if id(op) not in inside | taken | self._used]
+            self.evals.strays(rest, self.begun, beside={(op.code.layer, op.code.called) for op in forward})
+            idle = frozenset(id(op) for op in rest if op.taped)
+            forward = [op for op in self._previous + self.segment if id(op) in inside | idle] if idle else forward
             self._previous = [
                 op for op in self._previous if id(op) in inside and self.known.dependent.isdisjoint(op.outputs)
             ]
         self._previous += self.segment
         self.segment = []
-        self._open = Pending(event, forward, side_ops)
+        self._open = Pending(event, forward, side_ops, idle)
 
     def _continues(self, event: GradientBegin) -> bool:
         """The same loss asked for one variable after the other is one backward pass in several calls."""

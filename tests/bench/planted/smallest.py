@@ -106,7 +106,7 @@ def table(bench: Bench, kinds: list[str]) -> Iterator[str]:
     """A line per kind: the smallest change found, its error beside the measured noise and the tolerance, what the next
     smaller one gave.
     """
-    yield f"{'kind':18} {'found':>8} {'error':>8} {'noise':>8} {'x noise':>7} {'allowed':>8}  next smaller: what was said"
+    yield f"{'kind':18} {'found':>8} {'error':>8} {'noise':>8} {'x noise':>7} {'allowed':>8}  next smaller"
     for number, probe in enumerate(PROBES):
         if probe.kind not in kinds:
             continue

@@ -1,0 +1,65 @@
+"""`branching.py NETWORK SIDE [FAULT ...]`: what is cut in branches (attention) or runs more often than it is used (a
+recurrent layer, which Keras runs once more for the shape of its output), written in two ways.
+"""
+
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+network, side, *faults = sys.argv[1:]
+rng = np.random.RandomState(3)
+rate = 0.05 if "lr" in faults else 0.1
+squashed = tf.nn.relu if "activation" in faults else tf.nn.tanh
+
+
+def variable(*shape):
+    return tf.Variable(rng.normal(size=shape).astype("float32") * 0.4)
+
+
+def head(h):
+    return tf.matmul(squashed(tf.matmul(h, w1)), w2)
+
+
+def attention(rows):
+    h = tf.gather(table, rows)
+    q, k, v = (project(h, w) for w in (wq, wk, wv))
+    return head(tf.reduce_mean(tf.matmul(tf.nn.softmax(tf.matmul(q, k, transpose_b=True)), v), 1))
+
+
+def project(h, w):
+    """As one product over all rows, or as Dense layers write it."""
+    if side == "a":
+        return tf.matmul(h, w)
+    return tf.reshape(tf.matmul(tf.reshape(h, (-1, 6)), w), (-1, 4, 6))
+
+
+def recurrent(x):
+    if side == "b":
+        return head(layer(x))
+    state = tf.zeros((8, 6))
+    for t in range(4):
+        state = tf.nn.tanh(tf.matmul(x[:, t], w) + tf.matmul(state, u) + bias)
+    return head(state)
+
+
+if network == "attention":
+    table, wq, wk, wv = variable(9, 6), variable(6, 6), variable(6, 6), variable(6, 6)
+    batches, forward, weights = rng.randint(0, 9, size=(3, 8, 4)), attention, [table, wq, wk, wv]
+else:
+    batches, forward = rng.normal(size=(3, 8, 4, 5)).astype("float32"), recurrent
+    w, u, bias = weights = [variable(5, 6), variable(6, 6), variable(6)]
+    if side == "b":
+        layer = keras.layers.SimpleRNN(6)
+        layer.build((8, 4, 5))
+        layer.set_weights(weights)
+        weights = list(layer.trainable_variables)
+w1, w2 = variable(6, 7), variable(7, 2)
+weights += [w1, w2]
+for batch in batches:
+    inputs = tf.constant(batch)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(forward(inputs)))
+    for w_, g in zip(weights, tape.gradient(loss, weights)):
+        (w_.value if hasattr(w_, "path") else w_).assign_sub(rate * tf.convert_to_tensor(g))

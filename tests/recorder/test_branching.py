@@ -1,0 +1,29 @@
+"""An isolated pass of networks with branches, and of layers that run more often than they are used: no false fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tfdiff
+
+SCRIPT = Path(__file__).parent / "scripts" / "branching.py"
+
+
+@pytest.mark.parametrize("network", ["attention", "recurrent"])
+def test_both_faults_and_no_other(zygote, tmp_path, network):
+    """Of two faults both are told, and nothing else: neither the gradients of branches that meet, nor an output that
+    is asked for its shape only, which is no evaluation either.
+    """
+    for options, words in (
+        (("--no-calibrate", "-o", "a.h5"), ("a",)),
+        (("--reference", "a.h5", "-o", "b.h5"), ("b", "activation", "lr")),
+    ):
+        ran = zygote.run("record", "--quiet", *options, SCRIPT, network, *words, cwd=tmp_path)
+        assert ran.code == 0, ran.err
+    result = tfdiff.diff(tmp_path / "a.h5", tmp_path / "b.h5")
+    assert result.isolation is not None
+    assert [(cause.code, cause.step) for cause in result.causes] == [("activation", 0), ("lr", 0)]
+    assert len(result.divergences) == 2
+    assert not any("evaluation" in note for note in result.notes)
