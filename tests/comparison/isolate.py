@@ -105,8 +105,9 @@ def value_of(trace: Trace, step: int, wanted: Any) -> Array:
 def record_isolated(
     a: Path, b: Path, plan: build.Plan, reference: build.Plan, *, always: bool = False, misplaced: bool = False
 ) -> bool:
-    """Plan an isolated pass and add it to b's trace; whether one was made. `misplaced`: with the rows of what is written
-    over b's tensors the wrong way round.
+    """Plan an isolated pass and add it to b's trace; whether one was made.
+
+    `misplaced`: with the rows of what is written over b's tensors the wrong way round.
     """
     with open_trace(a) as first, open_trace(b) as second:
         isolation = plan_isolation(first, second, always=always)

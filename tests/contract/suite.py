@@ -72,8 +72,9 @@ class Worker:
         assert self._process.stdout.readline() == "ready\n", log.read_text(errors="replace")
 
     def run(self, arguments: list[object], log: Path, scout: Path | None) -> tuple[int, str]:
-        """A `tfdiff` command in a fresh fork: exit code (70 where it says that something of its own failed), and what it
-        had to say.
+        """A `tfdiff` command in a fresh fork: exit code, and what it had to say.
+
+        The code is 70 where it says that something of its own failed.
         """
         order = {
             "cwd": str(log.parent),

@@ -15,14 +15,17 @@ squashed = tf.nn.relu if "activation" in faults else tf.nn.tanh
 
 
 def variable(*shape):
+    """A weight."""
     return tf.Variable(rng.normal(size=shape).astype("float32") * 0.4)
 
 
 def head(h):
+    """Two layers."""
     return tf.matmul(squashed(tf.matmul(h, w1)), w2)
 
 
 def attention(rows):
+    """One head of attention over embedded rows."""
     h = tf.gather(table, rows)
     q, k, v = (project(h, w) for w in (wq, wk, wv))
     return head(tf.reduce_mean(tf.matmul(tf.nn.softmax(tf.matmul(q, k, transpose_b=True)), v), 1))
@@ -36,6 +39,7 @@ def project(h, w):
 
 
 def recurrent(x):
+    """A plain recurrent layer, with Keras on side b."""
     if side == "b":
         return head(layer(x))
     state = tf.zeros((8, 6))
@@ -61,5 +65,5 @@ for batch in batches:
     inputs = tf.constant(batch)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(forward(inputs)))
-    for w_, g in zip(weights, tape.gradient(loss, weights)):
+    for w_, g in zip(weights, tape.gradient(loss, weights), strict=True):
         (w_.value if hasattr(w_, "path") else w_).assign_sub(rate * tf.convert_to_tensor(g))
