@@ -360,6 +360,8 @@ class Network:
             found["W1"] = w1
             if plan.bias:
                 found["b1"] = operation("Sum", value[d].sum(0), d)
+        elif plan.penalty:
+            found["W1"] = operation("Mul", 2 * plan.penalty * v["W1"])
         kept = {name: at for name, at in found.items() if name not in plan.frozen}
         for name, at in kept.items():
             recorder.put(

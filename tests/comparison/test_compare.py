@@ -204,6 +204,11 @@ class TestBackward:
         assert first.b is not None
         assert (first.a.source, first.b.source, first.b.op) == (f"a.py:{LINES['bn']}", f"b.py:{LINES['bn']}", "AddV2")
 
+    def test_what_a_penalty_leaves_of_a_stopped_gradient_follows_from_it(self, diff: Diff) -> None:
+        """The penalized weight has a gradient still, which differs: no second fault, and it is not told first."""
+        result = diff(reference=Plan(penalty=0.01), penalty=0.01, stop=True)
+        assert [(d.phase, d.summary) for d in result.divergences] == [("backward", "first/b1 gets no gradient in b")]
+
     def test_what_a_stopped_gradient_does_to_the_global_norm_follows_from_it(self, diff: Diff) -> None:
         """The other weights' updates differ by the factor of the norms: no second fault."""
         result = diff(reference=Plan(clip_norm=1e-3), clip_norm=1e-3, stop=True)

@@ -119,10 +119,12 @@ def backward_findings(
     if not forward_equal:
         missing = [gradient for gradient in missing if not _unused(view, gradient)]
     different = [gradient for gradient in found if gradient.different]
+    stopped = bool(missing) and all(_asked_for(runs, view, gradient) for gradient in missing)
+    if stopped:
+        different = [gradient for gradient in different if not _in_front(view, matching, missing, gradient)]
     if forward_equal and different:
         findings.append(_different(runs, view, different, matching))
     if missing:
-        stopped = all(_asked_for(runs, view, gradient) for gradient in missing)
         findings.append(_missing(runs, view, missing, matching, "missing-gradient" if stopped else "frozen"))
     return findings
 
@@ -271,6 +273,17 @@ def _stopping(view: StepView, matching: Matching, pair: VariablePair, *, in_a: b
     users = _users(view.a, pair.a) if in_a else _users(view.b, pair.b)
     a, b = stopping_ops(view, matching, users, stopped_in_a=in_a)
     return None if a is None or b is None else (a, b)
+
+
+def _in_front(view: StepView, matching: Matching, missing: list[Gradient], gradient: Gradient) -> bool:
+    """Whether a weight lies in front of what stops the gradients of others: a penalty alone is left of its gradient."""
+    for other in missing:
+        in_a = other.a is None
+        stops = _stopping(view, matching, other.pair, in_a=in_a)
+        graph, variable = (view.a, gradient.pair.a) if in_a else (view.b, gradient.pair.b)
+        if stops is not None and not graph.ancestors((stops[not in_a],)).isdisjoint(_users(graph, variable)):
+            return True
+    return False
 
 
 def _missing_place(trace: Trace, graph: StepGraph, variable: int, step: int) -> Place:

@@ -209,11 +209,13 @@ class _Step:
         found = [gradient for gradient in found if not self._refuted_gradient(gradient)]
         missing = [gradient for gradient in found if gradient.missing]
         findings = backward_findings(self.runs, view, missing, matching, forward_equal=not self.segments.spoiled)
+        stopped = [one for finding in findings if finding.kind == "missing-gradient" for one in finding.also]
+        lost = {part for pair in stopped for part in self.segments.of_variable(pair.b)}
         parts: dict[frozenset[int], list[Gradient]] = {}
         for gradient in found:
             part = self.segments.of_variable(gradient.pair.b)
             sound = not part & self.segments.spoiled and (part or not self.segments.spoiled)
-            if sound and not gradient.missing:
+            if sound and not gradient.missing and not part & lost:  # but for a penalty, there is none left of those
                 parts.setdefault(part, []).append(gradient)
         for gradient_list in parts.values():
             if suspicious(gradient_list):
