@@ -109,3 +109,10 @@ class RecordOptions:
 
 SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")
 DETAILS: tuple[str, ...] = ("layers", "ops", "sketch")
+GRADIENTS = "gradients"
+"""What `Isolated.left` says stayed b's own where no gradient of a's could go on."""
+
+
+def gradient_of(name: str) -> str:
+    """The same for one variable's."""
+    return f"the gradient of {name}"

@@ -27,7 +27,7 @@ from tfdiff.comparison.steps import START_LIMIT, allowing_flips, suspicious
 from tfdiff.comparison.tolerance import step_tolerances
 from tfdiff.comparison.update import REMEMBERED, UpdateHistory, by_total_norm, update_findings, updates
 from tfdiff.model import PHASES
-from tfdiff.orders import Isolated
+from tfdiff.orders import GRADIENTS, Isolated, gradient_of
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from tfdiff.pairing.pairs import VariablePair
     from tfdiff.trace.block import Block
 
-GRADIENTS = "gradients"
-"""What stayed b's own where no gradient of a's could go on."""
 SLOTS = 1e-3
 """Up to which error a slot is held to be what it was."""
 OWN = 1e-6
@@ -111,7 +109,8 @@ class _Step:
         noise = step_noise(runs, step, past.history.noise)
         view = StepView(step, *graphs, step_tolerances(*graphs, 0.0, noise))
         done = runs.b.isolation or Isolated(0)
-        self.hands = all(note["what"] != GRADIENTS for note in done.left)
+        self.left = {note["what"] for note in done.left}
+        self.hands = GRADIENTS not in self.left
         self.joints = _forced(view, done.joints)
         self.view = replace(view, forced=tuple(_match(view, forced) for forced in self.joints))
         self.runs, self.past = runs, past
@@ -243,7 +242,7 @@ class _Step:
         measured = [
             update
             for update in updates(self.runs, self.view, [], history)
-            if update.pair not in self.unset | untrained and _handed_on(self.view, update.pair)
+            if update.pair not in self.unset | untrained and self._handed_on(update.pair)
         ]
         slots = self.runs.slot_error if any(update.different for update in measured) else 0.0
         least = REMEMBERED * max(self.past.clipped, slots if slots > SLOTS else 0.0)
@@ -256,6 +255,9 @@ class _Step:
             return []
         matching = self._matched(self.view.tolerances.forward)
         return update_findings(self.runs, self.view, measured, history, matching)
+
+    def _handed_on(self, pair: VariablePair) -> bool:
+        return gradient_of(self.runs.b.variables[pair.b].name) not in self.left and _handed_on(self.view, pair)
 
     def _states(self) -> list[Finding]:
         """What was made of the batch, where that was equal."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.orders import gradient_of
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import FORCED, Code, OpEvent
 from tfdiff.recorder.taps import replace_beside, replace_in_graph
@@ -61,14 +62,15 @@ class Handing:
             other = tf.constant(dense, gradient.dtype)
             self.recording.builder.add(OpEvent(FORCED, code, [gradient._id], [other._id], [other]))
             return other
-        rows = rows_of(dense, gradient.values.numpy(), gradient.indices.numpy())
-        if rows is None:
-            self._leave_rows(index)
-            return gradient
+        indices = gradient.indices
+        rows = rows_of(dense, gradient.values.numpy(), indices.numpy())
+        if rows is None:  # the reference's has others; in eager code their number is free
+            indices = tf.constant(np.flatnonzero(dense.any(axis=tuple(range(1, dense.ndim)))), indices.dtype)
+            rows = dense[indices.numpy()]
         values = tf.constant(rows, gradient.values.dtype)
         inputs = [gradient.values._id, gradient.indices._id]
         self.recording.builder.add(OpEvent(FORCED, code, inputs, [values._id], [values]))
-        return tf.IndexedSlices(values, gradient.indices, gradient.dense_shape)
+        return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
     def _in_graph(self, index: int, gradient: Any, graph: Any, code: Code) -> Any:
         import tensorflow as tf
@@ -117,7 +119,7 @@ class Handing:
         if self.recording.isolating is not None:
             name = self.recording.variables.entries[index].name
             why = "the reference's has other rows than are looked up here"
-            self.recording.isolating.leave(f"the gradient of {name}", why)
+            self.recording.isolating.leave(gradient_of(name), why)
 
 
 def rows_of(dense: Array, own: Array, indices: Array) -> Array | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.orders import Isolated
+from tfdiff.orders import GRADIENTS, Isolated
 from tfdiff.pairing.pairs import pair_from_json
 from tfdiff.pairing.variables import convert
 from tfdiff.recorder.lockstep import Lockstep
@@ -83,7 +83,7 @@ class Isolating:
         reason = scaled_otherwise(reference, free)
         if reason is not None:
             self.hands_gradients = False
-            self.leave("gradients", reason)
+            self.leave(GRADIENTS, reason)
         for what, why in self._lockstep.left:
             self.leave(what, why)
         self._begun = -1

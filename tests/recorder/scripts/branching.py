@@ -1,5 +1,5 @@
-"""`branching.py NETWORK SIDE [FAULT ...]`: what is cut in branches (attention) or runs more often than it is used (a
-recurrent layer, which Keras runs once more for the shape of its output), written in two ways.
+"""`branching.py NETWORK SIDE [FAULT ...]`: what is cut in branches (attention), runs more often than it is used (a
+recurrent layer, which Keras runs once more for the shape of its output) or takes rows of a table, written in two ways.
 """
 
 import sys
@@ -31,6 +31,11 @@ def attention(rows):
     return head(tf.reduce_mean(tf.matmul(tf.nn.softmax(tf.matmul(q, k, transpose_b=True)), v), 1))
 
 
+def embedded(rows):
+    """The mean of some rows."""
+    return head(tf.reduce_mean(tf.gather(table, rows + 1 if "offset" in faults else rows), 1))
+
+
 def project(h, w):
     """As one product over all rows, or as Dense layers write it."""
     if side == "a":
@@ -48,7 +53,10 @@ def recurrent(x):
     return head(state)
 
 
-if network == "attention":
+if network == "embedded":
+    table = variable(10, 6)
+    batches, forward, weights = rng.randint(0, 9, size=(3, 8, 2)), embedded, [table]
+elif network == "attention":
     table, wq, wk, wv = variable(9, 6), variable(6, 6), variable(6, 6), variable(6, 6)
     batches, forward, weights = rng.randint(0, 9, size=(3, 8, 4)), attention, [table, wq, wk, wv]
 else:
@@ -61,9 +69,16 @@ else:
         weights = list(layer.trainable_variables)
 w1, w2 = variable(6, 7), variable(7, 2)
 weights += [w1, w2]
-for batch in batches:
-    inputs = tf.constant(batch)
+
+
+def step(inputs):
+    """One step of gradient descent."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.square(forward(inputs)))
     for w_, g in zip(weights, tape.gradient(loss, weights), strict=True):
         (w_.value if hasattr(w_, "path") else w_).assign_sub(rate * tf.convert_to_tensor(g))
+
+
+train = tf.function(step) if "graph" in faults else step
+for batch in batches:
+    train(tf.constant(batch))
