@@ -45,3 +45,11 @@ def test_other_rows(diff, words):
     """Where b looks up other rows of a table than a does, its update of that table is no second fault."""
     result = diff("embedded", "offset", *words)
     assert [(one.step, one.phase) for one in result.divergences] == [(0, "forward")]
+
+
+@pytest.mark.parametrize("fault", ["no-bypass", "wider"])
+def test_what_follows_is_carried(diff, fault):
+    """Neither the gradient of what a missing way around a layer leads to, nor the penalty on a layer of another width,
+    is a fault of its own.
+    """
+    assert [(one.step, one.phase) for one in diff("bypass", fault).divergences] == [(0, "forward")]

@@ -20,6 +20,7 @@ from tfdiff.comparison.lockstep import lockstep_runs, not_set
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import observation_error, pair_error
 from tfdiff.comparison.own_batches import batch_rows
+from tfdiff.comparison.penalties import beyond_penalties, of_unpaired_weights
 from tfdiff.comparison.runs import StepView, of_variable, view_step
 from tfdiff.comparison.segments import Segments
 from tfdiff.comparison.state import state_findings
@@ -118,7 +119,7 @@ class _Step:
         self.segments = Segments(self.view, ends, backward=self.hands)
         self.unset = not_set(runs, step, START_LIMIT)
         for pair in self.unset:
-            self.segments.spoiled |= self.segments.of_variable(pair.b)
+            self.segments.spoil_around(pair.a, pair.b)
         self._matchings: dict[float, Matching] = {}
         self._free = free
         self._known = {seen.site.id: seen.index for seen in free.observations}
@@ -145,16 +146,16 @@ class _Step:
             error = observation_error(self.view.a.block, forced.a, self.view.b.block, forced.own, order)
             if error <= self.view.tolerances.at(forced.a):
                 continue
-            self.segments.spoil(forced.own)
+            self.segments.spoil(forced.a, forced.own)
             if self._refuted(forced):
-                self.segments.doubt(forced.onward)
+                self.segments.doubt(forced.a, forced.onward)
                 continue
             if self._doubtful(forced.own) or forced.joint.a in self.past.told:
                 continue
             located = self._locate(forced)
             if located is None:
                 # The same values in another order: what was written over them was not what belongs there.
-                self.segments.doubt(forced.onward)
+                self.segments.doubt(forced.a, forced.onward)
                 continue
             self.past.told.add(forced.joint.a)
             finding = located_finding(self.runs, self.view, located, (forced.a, forced.own))
@@ -190,8 +191,10 @@ class _Step:
         result = judge_forward(self.runs, self.view, near=False)
         if result.equal:
             return []
-        self.segments.spoil(b)
+        self.segments.spoil(a, b)
         if self._doubtful(b) or None in self.past.told:
+            return []
+        if not beyond_penalties(self.view) and of_unpaired_weights(self.runs, self.view):
             return []
         self.past.told.add(None)
         return [Found(finding, self._around(a)) for finding in result.findings]
@@ -213,8 +216,9 @@ class _Step:
         parts: dict[frozenset[int], list[Gradient]] = {}
         for gradient in found:
             part = self.segments.of_variable(gradient.pair.b)
-            sound = not part & self.segments.spoiled and (part or not self.segments.spoiled)
-            if sound and not gradient.missing and not part & lost:  # but for a penalty, there is none left of those
+            if (
+                self.segments.sound(gradient.pair.a, gradient.pair.b) and not gradient.missing and not part & lost
+            ):  # but for a penalty, there is none left of those
                 parts.setdefault(part, []).append(gradient)
         for gradient_list in parts.values():
             if suspicious(gradient_list):

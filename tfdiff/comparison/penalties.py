@@ -125,6 +125,21 @@ def beyond_penalties(view: StepView) -> bool:
     return abs(rest[0] - rest[1]) > view.tolerances.at(view.a.loss, "loss") * max(abs(loss) for loss in losses)
 
 
+def of_unpaired_weights(runs: Runs, view: StepView) -> bool:
+    """Whether the penalties of both sides differ only by those on weights that are no pairs, as many on either side: a
+    layer of another width is penalized as it was.
+    """
+    terms = _terms(view.a), _terms(view.b)
+    unpaired = [
+        [term for term in side if term.variables.isdisjoint(known)]
+        for side, known in zip(terms, ({pair.a for pair in runs.pairs}, {pair.b for pair in runs.pairs}), strict=True)
+    ]
+    if not unpaired[0] or len(unpaired[0]) != len(unpaired[1]):
+        return False
+    paired = [[term for term in side if term not in rest] for side, rest in zip(terms, unpaired, strict=True)]
+    return _first_unequal(runs, view, *paired) is None
+
+
 def _totals(graph: StepGraph) -> list[int]:
     """Floats made of weights alone, one number each, that meet the data path in the loss."""
     if graph.loss is None:
@@ -174,8 +189,12 @@ def _weights(graph: StepGraph, index: int) -> frozenset[int]:
 
 def _unequal(runs: Runs, view: StepView) -> Unequal | None:
     """The first weights, in A's order, whose penalties differ by more than rounding."""
-    others = {term.variables: term for term in _terms(view.b)}
-    for term in _terms(view.a):
+    return _first_unequal(runs, view, _terms(view.a), _terms(view.b))
+
+
+def _first_unequal(runs: Runs, view: StepView, a: list[Term], b: list[Term]) -> Unequal | None:
+    others = {term.variables: term for term in b}
+    for term in a:
         partners = frozenset(runs.by_a[variable].b for variable in term.variables if variable in runs.by_a)
         other = others.pop(partners, None)
         values = [abs(one.value) for one in (term, other) if one is not None]

@@ -1,5 +1,6 @@
 """`branching.py NETWORK SIDE [FAULT ...]`: what is cut in branches (attention), runs more often than it is used (a
-recurrent layer, which Keras runs once more for the shape of its output) or takes rows of a table, written in two ways.
+recurrent layer, which Keras runs once more for the shape of its output), takes rows of a table, or goes around a layer
+and has a penalty, written in two ways.
 """
 
 import sys
@@ -36,6 +37,13 @@ def embedded(rows):
     return head(tf.reduce_mean(tf.gather(table, rows + 1 if "offset" in faults else rows), 1))
 
 
+def bypass(x):
+    """A layer, one with a way around it, and two more."""
+    h = tf.nn.tanh(tf.matmul(x, w))
+    inner = tf.nn.tanh(tf.matmul(h, u))
+    return head(tf.nn.tanh(tf.matmul(inner if "no-bypass" in faults else h + inner, v)))
+
+
 def project(h, w):
     """As one product over all rows, or as Dense layers write it."""
     if side == "a":
@@ -53,7 +61,10 @@ def recurrent(x):
     return head(state)
 
 
-if network == "embedded":
+if network == "bypass":
+    w, u, v = weights = [variable(5, 6), variable(6, 6), variable(6, 6)]
+    batches, forward = rng.normal(size=(3, 8, 5)).astype("float32"), bypass
+elif network == "embedded":
     table = variable(10, 6)
     batches, forward, weights = rng.randint(0, 9, size=(3, 8, 2)), embedded, [table]
 elif network == "attention":
@@ -67,14 +78,15 @@ else:
         layer.build((8, 4, 5))
         layer.set_weights(weights)
         weights = list(layer.trainable_variables)
-w1, w2 = variable(6, 7), variable(7, 2)
+width = 8 if "wider" in faults else 7
+w1, w2 = variable(6, width), variable(width, 2)
 weights += [w1, w2]
 
 
 def step(inputs):
     """One step of gradient descent."""
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(tf.square(forward(inputs)))
+        loss = tf.reduce_mean(tf.square(forward(inputs))) + 0.01 * tf.reduce_sum(tf.square(w1))
     for w_, g in zip(weights, tape.gradient(loss, weights), strict=True):
         (w_.value if hasattr(w_, "path") else w_).assign_sub(rate * tf.convert_to_tensor(g))
 
