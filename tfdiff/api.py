@@ -78,7 +78,7 @@ def record(
     Args:
         output: path of the trace to write.
         steps: training steps to record, 0 for all.
-        reference: trace of the run whose start is taken over, or None.
+        reference: trace of the run whose start is to be taken over; this version has that for scripts only.
         share: what to take from the reference: any of weights, batches, noise.
         force: overwrite an existing output.
         detail: what is kept in full: layers, ops or sketch.
@@ -86,6 +86,7 @@ def record(
 
     Raises:
         UsageError: an option that cannot be used like this, or an output that exists.
+        NotBuiltError: a reference is given.
         NoStepsError: at the end of the block, when nothing could be recorded.
     """
     from tfdiff.recorder.launch import recording

@@ -28,7 +28,7 @@ class UsageError(TfdiffError):
 
 
 class NotBuiltError(UsageError):
-    """An option of CONTRACT.md that this version does not have yet."""
+    """A command or an option that this version does not have yet."""
 
     slug = "not-built"
 

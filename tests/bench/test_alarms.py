@@ -1,4 +1,4 @@
-"""A part of the campaign without a false alarm, with the code of its command: 3 of its 100 runs, always the same."""
+"""A part of the campaign without a false alarm, with the code of its command: 4 of its 100 runs, always the same."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ RUNS = (
     ("dense-batchnorm-adam", 1),
     ("separable-nesterov", 0),
     ("deep-relu-float64", 3),
+    ("tied-autoencoder", 2),
 )
 """Of each API style the quick ones: fit against a compiled tape, eager tapes, modules and raw variables."""
 STEPS = 30

@@ -120,8 +120,9 @@ def test_share_needs_a_reference():
 
 
 def test_passes_1_needs_no_extra_run_without_reference():
-    """--passes 1 is how a reference is recorded anyway; with a reference it is not built yet."""
-    assert options("--passes", "1", "a.py").script == "a.py"
+    """--passes 1 leaves out the runs that measure noise; with a reference it is not built yet."""
+    assert options("a.py").calibrate
+    assert not options("--passes", "1", "a.py").calibrate
     with pytest.raises(NotBuiltError, match="--passes 1"):
         options("--passes", "1", "--reference", "a.h5", "b.py")
 

@@ -15,7 +15,8 @@ def program(script: str, gradient: np.ndarray, terms: np.ndarray = TERMS) -> Pro
     programs.squared(p, p.dense(p.input(features()), "out", 3), p.input(np.ones((24, 3), np.float32)))
     made = p.put("operation", "backward", "Mul", terms)
     total = p.put("operation", "backward", "Sum", gradient.astype(terms.dtype), (made,))
-    p.put("weight gradient", "backward", "Cast", gradient, (total,), variable=p.index["out/b"])
+    behind = "Sum" if gradient.dtype == terms.dtype else "Cast"
+    p.put("weight gradient", "backward", behind, gradient, (total,), variable=p.index["out/b"])
     p.assign("out/b", 0.1 * gradient)
     p.end_step()
     return p

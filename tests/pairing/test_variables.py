@@ -265,26 +265,36 @@ def test_batch_norm_variables(order: str, initial: bool) -> None:  # noqa: FBT00
     assert found(a, b) == expected
 
 
-def branches(order: Sequence[tuple[int, ...]]) -> tuple[Program, dict[tuple[int, ...], list[int]]]:
-    """Branches side by side, told by the widths of their layers, each with a bias and a norm; and their variables."""
+def branches(order: Sequence[tuple[int, ...]], *, norm: bool) -> tuple[Program, dict[tuple[int, ...], list[int]]]:
+    """Branches side by side, told by the widths of their layers, each with a bias (and a norm); and their variables."""
     program, made, ends = Program(), {}, []
     x = program.batch()
     for widths in order:
         first, out, before = len(program.variables), x, 8
         for width in widths:
             kernel, bias = program.new((before, width)), program.new((width,))
-            out = program.dense(out, kernel, bias, relu=False)
-            out = program.op("Relu", keras_norm(program, out, norm_variables(program, width)))
+            out = program.dense(out, kernel, bias, relu=not norm)
+            if norm:
+                out = program.op("Relu", keras_norm(program, out, norm_variables(program, width)))
             before = width
         ends.append(out)
         made[widths] = list(range(first, len(program.variables)))
-    program.dense(program.op("ConcatV2", *ends), program.new((64, 3)), relu=False)
+    wide = sum(widths[-1] for widths in order)
+    program.dense(program.op("ConcatV2", *ends), program.new((wide, 3)), relu=False)
     return program, made
 
 
-def test_branches_in_another_order() -> None:
+@pytest.mark.parametrize(
+    ("order", "other"),
+    [
+        ([(4, 5), (4, 6), (4,)], [(4,), (4, 6), (4, 5)]),
+        ([(8, 5), (8, 6), (8, 7)], [(8, 7), (8, 5), (8, 6)]),
+    ],
+)
+@pytest.mark.parametrize("norm", [False, True])
+def test_branches_in_another_order(order: list[tuple[int, ...]], other: list[tuple[int, ...]], norm: bool) -> None:  # noqa: FBT001
     """Layers of one shape side by side pair by the matrices behind them, in whatever order the branches are written."""
-    (a, ours), (b, theirs) = branches([(4, 5), (4, 6), (4,)]), branches([(4,), (4, 6), (4, 5)])
+    (a, ours), (b, theirs) = branches(order, norm=norm), branches(other, norm=norm)
     pairs = found(a, b)
     for widths, variables in ours.items():
         assert [pairs[index] for index in variables] == theirs[widths]

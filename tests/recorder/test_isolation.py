@@ -379,6 +379,8 @@ def test_a_pass_that_fails(isolating, tmp_path, step, action, steps, why):
         assert trace.isolation.left[-1] == {"what": "the rest of the isolated pass", "why": why}
         for number in range(steps):
             assert [s for s in trace.isolated(number).observations if s.site.role == "forced"]
+    ended = {0: "no isolated pass", 1: "the isolated pass ended after 1 step"}
+    assert f"tfdiff: {ended.get(steps, f'the isolated pass ended after {steps} steps')}: {why}\n" in said
 
 
 def test_lockstep_in_any_case(isolating, tmp_path):

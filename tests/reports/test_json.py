@@ -75,7 +75,7 @@ def test_values_as_the_contract_shows_them(make_result):
 
 
 def test_no_observer_is_claimed(make_result):
-    """The observer check is not built yet, so no result of it is made up."""
+    """Where no run without a recorder was made there is no result of one."""
     assert report.document(make_result())["tolerance"]["observer"] is None
 
 

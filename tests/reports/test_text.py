@@ -54,6 +54,9 @@ def test_isolated(make_result):
     done = Isolated(10, unset=(3,), left=left)
     line = "isolated  9 steps of b, each layer judged on a's inputs and weights; 1 thing stayed b's own\n"
     assert line in text.render(make_result(isolation=done))
+    none = Isolated(0, left=({"what": "the rest of the isolated pass", "why": "it ended with exit code 1"},))
+    line = "isolated  no (it ended with exit code 1): what lies behind the first divergence was judged only where"
+    assert line in text.render(make_result(isolation=none))
     assert "isolated" not in text.render(make_result(verdict="equivalent", first=None, divergences=(), causes=()))
 
 

@@ -1,18 +1,14 @@
-"""What CONTRACT promises and this version does not have yet: options and commands that say so and exit with 2."""
+"""What this version does not have yet: commands and an option that say so and exit with 2."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
 
 from tfdiff.errors import NotBuiltError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 PASSES = (
     "sharing without an extra run of the script",
-    "may run the script once more to see its structure; leave the option out",
+    "runs the script once before, silently, to learn its structure; leave the option out",
 )
 
 
@@ -20,25 +16,6 @@ def not_built(what: str, reason: tuple[str, str]) -> NotBuiltError:
     """Return the error that names the missing part `what`, with its purpose and what this version does instead."""
     purpose, instead = reason
     return NotBuiltError(f"not built yet: {what} ({purpose}); this version {instead}")
-
-
-class NotBuiltAction(argparse.Action):
-    """An option of CONTRACT that ends the program; `const` is the reason."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        """Raise NotBuiltError."""
-        raise not_built(option_string or self.dest, self.const)
-
-
-def add_later_flag(parser: argparse.ArgumentParser, option: str, reason: tuple[str, str]) -> None:
-    """Add a flag that is not built yet."""
-    parser.add_argument(option, action=NotBuiltAction, nargs=0, const=reason, help=f"not built yet: {reason[0]}")
 
 
 class ReportCommand:

@@ -50,13 +50,14 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
         "--calibrate",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="of a reference: run the script again, to measure what noise does to it (default: yes)",
+        help="of a reference: run the script twice more, to measure what noise does to it and to see that recording "
+        "changes nothing (default: yes)",
     )
     parser.add_argument(
         "--passes",
         type=int,
         choices=[1],
-        help="1: no extra run of the script, so noise is not measured (with --reference: not built yet)",
+        help="1: a reference is run once only, so noise is not measured (of a run against one: not built yet)",
     )
 
 
@@ -81,11 +82,13 @@ def add_isolating_options(parser: argparse.ArgumentParser) -> None:
         "--isolate",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="with --reference: run the script again, every layer on a's values, where its own run hides something "
-        "(default: yes)",
+        help="with --reference: run the script once more on a's values, where its own run hides something (default: "
+        "yes)",
     )
     parser.add_argument(
-        "--lockstep", action="store_true", help="with --reference: run it again in any case, each step from a's state"
+        "--lockstep",
+        action="store_true",
+        help="with --reference: run it once more in any case, each step from a's state",
     )
 
 

@@ -30,7 +30,8 @@ class RecordCommand:
     """run a script as python would, and write a trace of its training steps
 
     The script is not changed: it sees its own arguments, working directory and `__main__`, and its exit code is
-    the command's. After the last recorded step it is stopped, which counts as success.
+    the command's. After the last recorded step it is stopped, which counts as success. It runs up to three times;
+    what its further runs print is not shown, and what they write goes to a temporary likeness of its folders.
     """
 
     name = "record"

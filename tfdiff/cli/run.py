@@ -18,7 +18,8 @@ class RunCommand:
     """record two scripts from an equal start, compare them and say where and why they part
 
     Records A, records B with A's weights, batches and noise, compares the two and prints the answer on stdout;
-    what the scripts print goes to stderr. Leaves DIR/a.h5 and DIR/b.h5.
+    what the scripts print goes to stderr. Leaves DIR/a.h5 and DIR/b.h5. Each script runs up to three times; what
+    its further runs print is not shown, and what they write goes to a temporary likeness of its folders.
     """
 
     name = "run"

@@ -122,7 +122,8 @@ def _not_calibrated(runs: Runs) -> str:
         return ""
     name = runs.a.path.name
     if runs.a.not_calibrated is None:
-        return f"{name} was recorded without measuring noise (--no-calibrate, --passes 1, or an interrupted run)"
+        why = "--no-calibrate, --passes 1, `tfdiff.record`, a script that failed, or an interrupted run"
+        return f"{name} was recorded without measuring noise ({why})"
     return f"{name}: {runs.a.not_calibrated}"
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     """What to isolate, from the reference and the run that was just recorded; None where that shows everything."""
 
 
+_NONE_MADE = "no isolated pass"
+
+
 @dataclass(frozen=True)
 class Further:
     """What a further run needs of those before it."""
@@ -44,11 +47,11 @@ def isolate(options: RecordOptions, plan: Plan, further: Further) -> None:
         if isolation is not None:
             _run(options, output, isolation, further)
     except TfdiffError as error:
-        _say(f"no isolated pass: {error}")
+        _say(f"{_NONE_MADE}: {error}")
     except KeyboardInterrupt:
-        _say("no isolated pass: interrupted")
+        _say(f"{_NONE_MADE}: interrupted")
     except Exception as error:  # noqa: BLE001 - a mistake of ours, which must not spoil what was recorded
-        _say(f"no isolated pass: tfdiff failed: {type(error).__name__}: {error}; please report it")
+        _say(f"{_NONE_MADE}: tfdiff failed: {type(error).__name__}: {error}; please report it")
 
 
 def order(isolation: Isolation) -> dict[str, Any]:
@@ -111,4 +114,7 @@ def _done(trace: Trace, done: Isolated, code: int) -> Isolated:
 
 
 def _without(done: Isolated, why: str) -> Isolated:
+    """What a pass did that was cut short, which is said."""
+    ended = f"the isolated pass ended after {done.steps} step{'s' * (done.steps > 1)}" if done.steps else _NONE_MADE
+    _say(f"{ended}: {why}")
     return replace(done, left=(*done.left, {"what": "the rest of the isolated pass", "why": why}))

@@ -130,7 +130,8 @@ def _isolated(result: Result) -> str:
     """Whether what lies behind the first divergence was judged too."""
     done = result.isolation
     if done is None or done.steps <= len(done.unset):
-        return "no: what lies behind the first divergence was judged only where it does not hang on it"
+        why = f" ({plain(done.left[-1].get('why', '?'))})" if done is not None and done.left and not done.steps else ""
+        return f"no{why}: what lies behind the first divergence was judged only where it does not hang on it"
     left = f"; {count(len(done.left), 'thing')} stayed b's own" if done.left else ""
     return f"{count(done.steps - len(done.unset), 'step')} of b, each layer judged on a's inputs and weights{left}"
 
