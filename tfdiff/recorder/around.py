@@ -31,9 +31,9 @@ MOST_ENTRIES = 50_000
 """Files and folders that are looked at; a home folder has more, and then no likeness is made of it."""
 MOST_BYTES = 1 << 30
 """Of changed files that are copied."""
-SMALL = 64 << 10
+SMALL = 16 << 20
 """Bytes up to which a file that did not change is copied: a further run may open it for writing all the same."""
-_MOST_SMALL = 64 << 20
+_MOST_SMALL = 256 << 20
 """Bytes of such files; further ones are linked."""
 _WHOLE = frozenset({"__pycache__", ".git", "node_modules"})
 """Folders that no training writes into and that are linked as they are, as virtual environments are."""
