@@ -38,10 +38,10 @@ def embedded(rows):
 
 
 def bypass(x):
-    """A layer, one with a way around it, and two more."""
-    h = tf.nn.tanh(tf.matmul(x, w))
-    inner = tf.nn.tanh(tf.matmul(h, u))
-    return head(tf.nn.tanh(tf.matmul(inner if "no-bypass" in faults else h + inner, v)))
+    """A layer, two with a way around them, and three more."""
+    h = tf.nn.sigmoid(tf.matmul(x, w))
+    inner = tf.matmul(tf.nn.relu(tf.matmul(h, u)), v)
+    return tf.matmul(tf.nn.tanh(head(inner if "no-bypass" in faults else h + inner)), last)
 
 
 def project(h, w):
@@ -62,7 +62,7 @@ def recurrent(x):
 
 
 if network == "bypass":
-    w, u, v = weights = [variable(5, 6), variable(6, 6), variable(6, 6)]
+    w, u, v, last = weights = [variable(5, 6), variable(6, 6), variable(6, 6), variable(2, 3)]
     batches, forward = rng.normal(size=(3, 8, 5)).astype("float32"), bypass
 elif network == "embedded":
     table = variable(10, 6)
