@@ -39,3 +39,21 @@ def test_terms_in_half_precision(tmp_path, difference, verdict):
         for name, more in (("a", 0), ("b", difference))
     )
     assert programs.diff(a, b, tmp_path).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("apart", "scale", "verdict"),
+    [(5e-4, 1.0, "equivalent"), (5e-4, 1.5, "diverged"), (5e-3, 1.0, "diverged")],
+)
+def test_terms_that_differ(tmp_path, apart, scale, verdict):
+    """Where the terms agree within tolerance the sum may differ by what they differ by, and by no more; where they do
+    not, neither does it.
+    """
+    noise = np.random.default_rng(6).normal(size=TERMS.shape).astype(np.float32)
+    centred = TERMS - TERMS.mean(0) + np.float32(1e-2)
+    other = centred * (1 + np.float32(apart) * noise)
+    a = program("a.py", centred.sum(0), centred)
+    b = program("b.py", other.sum(0) * np.float32(scale), other)
+    error = np.linalg.norm(centred.sum(0) - other.sum(0)) / np.linalg.norm(centred.sum(0))
+    assert error > 1e-3
+    assert programs.diff(a, b, tmp_path).verdict == verdict

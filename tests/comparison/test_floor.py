@@ -12,7 +12,7 @@ import pytest
 from tfdiff.comparison.compare import compare
 from tfdiff.comparison.floor import find_horizon, step_noise
 from tfdiff.comparison.runs import pair_runs
-from tfdiff.comparison.tolerance import MOST_OF_NOISE, MULTIPLE, StepNoise, Tolerances
+from tfdiff.comparison.tolerance import MOST, MOST_OF_NOISE, MULTIPLE, StepNoise, Tolerances
 from tfdiff.recorder.floor import measure_floor
 from tfdiff.reports import json as as_json
 from tfdiff.reports import text
@@ -191,18 +191,23 @@ def test_nearer_to_each_other_than_a_to_itself(pair: Pair) -> None:
 
 
 def test_tolerances_of_a_place() -> None:
-    """Ten times the noise of the place or of the median place, at least the general bound, at most what can be told."""
-    noise = StepNoise(np.array([1e-7, 1e-5, 0.5, np.nan], np.float32), {3: 1e-4, 4: 0.5}, usual=1e-6, share=1.0)
+    """Ten times the noise of the place or of the median place, at least the general bound, at most what can be told or
+    three times the noise; what is missing on one side is always told.
+    """
+    values = np.array([1e-7, 1e-5, 0.5, np.nan, 2e-3, 0.02], np.float32)
+    noise = StepNoise(values, {3: 1e-4, 4: 0.5, 6: 2e-3}, usual=1e-6, share=1.0)
     known = Tolerances(1e-6, 2e-6, 1e-4, 2e-4, 1e-3, noise)
     assert known.at(0) == pytest.approx(1e-5)
     assert known.at(1) == pytest.approx(1e-4)
-    assert known.at(2) == MOST_OF_NOISE["forward"]
+    assert known.at(2) == MOST == 0.9
+    assert known.at(4) == MOST_OF_NOISE["forward"] == 1e-2
+    assert known.at(5) == pytest.approx(0.06)
     assert known.at(3) == pytest.approx(1e-5)
     assert known.at(1, "gradient") == pytest.approx(1e-4)
     assert known.at(None, "loss") == 2e-6
     assert (known.of_change(3, "update"), known.of_change(5, "update")) == (pytest.approx(1e-3), 2e-4)
-    assert known.of_change(4, "update") == MOST_OF_NOISE["update"]
-    assert known.limits(4, 1e-6).tolist() == pytest.approx([known.at(index) for index in range(4)])
+    assert (known.of_change(4, "update"), known.of_change(6, "update")) == (MOST, pytest.approx(6e-3))
+    assert known.limits(6, 1e-6).tolist() == pytest.approx([known.at(index) for index in range(6)])
     halved = replace(known, noise=replace(noise, share=0.5))
     assert halved.at(1) == pytest.approx(5e-5)
     assert Tolerances(1e-6, 2e-6, 1e-4, 2e-4, 1e-3).at(2) == 1e-6

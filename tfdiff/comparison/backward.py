@@ -4,7 +4,7 @@ begins.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NOISE_UNITS = 64.0
 """A gradient below this many rounding errors of the sum it comes from is zero in theory, and a difference below them is
 none."""
+SUMMING = frozenset({"Sum", "BiasAddGrad"})
 HALF_UNITS = 4.0
 """The same in half precision, of all terms together: 1 to 2 were seen, however many the terms."""
 
@@ -78,7 +79,48 @@ def gradients(runs: Runs, view: StepView) -> list[Gradient]:
             if error * max(sizes) <= max(limits):  # terms that nearly cancel leave little but what they are rounded by
                 tolerance = max(error, tolerance)
         found.append(Gradient(pair, first, second, error, tolerance, noise))
-    return found
+    return [_allowing_terms(view, gradient) for gradient in found]
+
+
+def loosened(view: StepView, found: list[Gradient]) -> list[Gradient]:
+    """Gradients of a step whose tolerance has grown."""
+    grown = [replace(gradient, tolerance=max(gradient.tolerance, view.tolerances.gradient)) for gradient in found]
+    return [_allowing_terms(view, gradient) for gradient in grown]
+
+
+def _allowing_terms(view: StepView, gradient: Gradient) -> Gradient:
+    """The gradient with its error allowed where it is a sum over tensors that agree, and differs by no more than these
+    make it differ: of terms that nearly cancel the error is left (in half precision as much as all of the sum).
+    """
+    if not gradient.different or gradient.a is None or gradient.b is None:
+        return gradient
+    first, second = _sum(view.a, gradient.a), _sum(view.b, gradient.b)
+    if first is None or second is None:
+        return gradient
+    (total_a, terms_a), (total_b, terms_b) = first, second
+    if terms_a.shape != terms_b.shape or not (terms_a.stored and terms_b.stored):
+        return gradient
+    error = observation_error(view.a.block, terms_a.index, view.b.block, terms_b.index)
+    # Cauchy and Schwarz: n terms that differ by d_i make a sum that differs by at most sqrt(n) ||d||.
+    most = error * max(terms_a.stats.norm, terms_b.stats.norm) * (terms_a.size / total_a.size) ** 0.5
+    explained = gradient.error * max(total_a.stats.norm, total_b.stats.norm) <= most
+    return replace(gradient, tolerance=gradient.error) if explained and error <= gradient.tolerance else gradient
+
+
+def _sum(graph: StepGraph, gradient: Observation) -> tuple[Observation, Observation] | None:
+    """The sum over the batch that a gradient is, perhaps scaled or in another shape, and its terms; None for others."""
+    seen = gradient
+    for _ in range(8):
+        operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
+        if not operands:
+            return None
+        larger = max(operands, key=lambda operand: operand.size)
+        if seen.site.op in SUMMING and larger.size > seen.size:
+            return seen, larger
+        if larger.size != seen.size:
+            return None
+        seen = larger
+    return None
 
 
 def _size(graph: StepGraph, gradient: Observation, part: Part | None) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tfdiff.comparison.backward import backward_findings, gradients
+from tfdiff.comparison.backward import backward_findings, gradients, loosened
 from tfdiff.comparison.findings import Match
 from tfdiff.comparison.floor import step_noise
 from tfdiff.comparison.forward import judge_forward, located_finding
@@ -207,8 +207,7 @@ class _Step:
             return []
         matching = self._matched(view.tolerances.forward)
         view = allowing_flips(view, flip_error(view, matching))
-        found = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in found]
-        found = [gradient for gradient in found if not self._refuted_gradient(gradient)]
+        found = [gradient for gradient in loosened(view, found) if not self._refuted_gradient(gradient)]
         missing = [gradient for gradient in found if gradient.missing]
         findings = backward_findings(self.runs, view, missing, matching, forward_equal=not self.segments.spoiled)
         stopped = [one for finding in findings if finding.kind == "missing-gradient" for one in finding.also]

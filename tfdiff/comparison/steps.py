@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from tfdiff.comparison.backward import backward_findings, gradients
+from tfdiff.comparison.backward import backward_findings, gradients, loosened
 from tfdiff.comparison.draws import draw_findings
 from tfdiff.comparison.floor import Horizon, find_horizon, step_noise
 from tfdiff.comparison.forward import ForwardResult, judge_forward
@@ -156,7 +156,7 @@ def _judge_step(
         result.matching = lazy.get()
     if forward.equal and suspicious(gradient_list):
         view = allowing_flips(view, flip_error(view, lazy.get()))
-        gradient_list = [replace(g, tolerance=max(g.tolerance, view.tolerances.gradient)) for g in gradient_list]
+        gradient_list = loosened(view, gradient_list)
         result.tolerances[-1] = view.tolerances
     history.take(view, gradient_list)
     measured = updates(runs, view, gradient_list, history) if PHASES.index("update") < spoiled else []

@@ -48,7 +48,13 @@ UNITS = 20.0
 MULTIPLE = 10.0
 """An error of so many times what noise does is no difference."""
 MOST_OF_NOISE = {"forward": 1e-2, "loss": 1e-2, "gradient": CEILING, "update": 3e-3, "state": 1e-2}
-"""No tolerance grows beyond this because of noise: what is as noisy as that cannot be told by its value."""
+"""No tolerance grows beyond this because of noise, but for `LEAST_MULTIPLE`: what is as noisy as that cannot be told by
+its value.
+"""
+LEAST_MULTIPLE = 3.0
+"""An error of so many times what noise does is no difference, however much that is, up to `MOST`."""
+MOST = 0.9
+"""What is missing altogether on one side has error 1, which is always told."""
 BFLOAT16_EPS = 2.0**-7
 
 
@@ -96,7 +102,7 @@ class Tolerances:
         least: float = getattr(self, kind)
         if self.noise is None or index is None:
             return least
-        return max(least, min(MULTIPLE * self.noise.at(index), MOST_OF_NOISE[kind]))
+        return max(least, _of_noise(self.noise.at(index), kind))
 
     def of_change(self, variable: int, kind: Kind) -> float:
         """The tolerance of what the step changes a variable of A by."""
@@ -104,14 +110,19 @@ class Tolerances:
         if self.noise is None:
             return least
         measured = self.noise.share * self.noise.updates.get(variable, 0.0)
-        return max(least, min(MULTIPLE * measured, MOST_OF_NOISE[kind]))
+        return max(least, _of_noise(measured, kind))
 
     def limits(self, count: int, least: float) -> npt.NDArray[np.float64]:
         """Forward tolerances of all `count` observations of A's step, `least` being the smallest."""
         if self.noise is None:
             return np.full(count, least)
         noise = self.noise.share * np.fmax(self.noise.errors.astype(np.float64), self.noise.usual)
-        return np.maximum(least, np.minimum(MULTIPLE * noise, MOST_OF_NOISE["forward"]))
+        most = np.maximum(MOST_OF_NOISE["forward"], np.minimum(LEAST_MULTIPLE * noise, MOST))
+        return np.maximum(least, np.minimum(MULTIPLE * noise, most))
+
+
+def _of_noise(noise: float, kind: Kind) -> float:
+    return min(MULTIPLE * noise, max(MOST_OF_NOISE[kind], min(LEAST_MULTIPLE * noise, MOST)))
 
 
 def epsilon(dtype: str) -> float:

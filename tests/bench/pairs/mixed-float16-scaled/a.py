@@ -21,7 +21,7 @@ x = layers.Flatten()(x)
 outputs = layers.Activation("linear", dtype="float32")(layers.Dense(2)(x))
 model = keras.Model(inputs, outputs)
 model.compile(
-    optimizer=keras.optimizers.SGD(0.05, momentum=0.9),
+    optimizer=keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05, momentum=0.9), initial_scale=2.0**10),
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
 )
 model.fit(images, labels, batch_size=8, epochs=1, shuffle=False, verbose=0)
