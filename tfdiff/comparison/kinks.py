@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.comparison.metrics import MAX_EXACT, into_layout
-from tfdiff.comparison.tolerance import CEILING
+from tfdiff.comparison.tolerance import MOST
 from tfdiff.pairing.layouts import inverse
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def flip_error(view: StepView, matching: Matching) -> float:
     """
     share = sum(_shares(view.a, view.b.block, matching.from_a, forth=True))
     share += sum(_shares(view.b, view.a.block, matching.from_b, forth=False))
-    return min(WEIGHT_OF_FLIP * float(share**0.5), CEILING)
+    return min(WEIGHT_OF_FLIP * float(share**0.5), MOST)
 
 
 def _shares(graph: StepGraph, other: Block, matches: Mapping[int, tuple[Match, ...]], *, forth: bool) -> list[float]:
