@@ -147,8 +147,6 @@ class EvalEnd:
 
 Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent | EvalBegin | EvalEnd
 
-FORCED = "Forced"
-"""Type of the event that stands for a tensor of the reference's in the place of its input (see `joints.py`)."""
 LEAF = "Leaf"
 """Type of the event that stands for a tensor no recorded op made."""
 RANDOM_OPS = frozenset(
