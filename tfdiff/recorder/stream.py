@@ -98,7 +98,9 @@ class Slices(NamedTuple):
 
 @dataclass(slots=True)
 class GradientEnd:
-    """A gradient call returned: per variable handle its gradient, per activation its gradient."""
+    """A gradient call returned: per variable handle its gradient, per activation its gradient; in a graph's program,
+    too, all of them tapped.
+    """
 
     gradients: list[tuple[Token, Token | Slices | None]]
     activations: list[tuple[Token, Token]]
