@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 JointKey = tuple[str, int, str | None, str | None, str | None, int]
 """What tells a tensor of b's forward pass: its site's op, output, layer, called, api and occurrence."""
 
+FORCED = "Forced"
+"""The op, in a trace, that stands for a tensor of the reference's in the place of its input."""
+
 
 @dataclass(frozen=True)
 class Joint:

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from tfdiff.recorder import children
 
@@ -27,16 +28,17 @@ if os.environ.get("TF_USE_LEGACY_KERAS") == "1":
     assert tf_keras.__version__
 
 
-def child(command: list[str], *, kept: Path, **place: object) -> subprocess.CompletedProcess[str]:
+def child(command: list[str], *, stdin: TextIO, kept: Path, **place: object) -> subprocess.CompletedProcess[str]:
     """A further run; of a scouting one its trace from before, if there is one."""
-    order = json.loads(zygote.order_of(command))
+    order = json.load(stdin)
+    stdin.seek(0)
     if order["kind"] != "scout":
-        return zygote.child(command, **place)
+        return zygote.child(command, stdin, **place)
     output = Path(order["options"]["output"])
     if kept.exists():
         shutil.copyfile(kept, output)
         return subprocess.CompletedProcess(command, 0)
-    done = zygote.child(command, **place)
+    done = zygote.child(command, stdin, **place)
     if output.exists():
         unfinished = kept.with_suffix(f".{os.getpid()}")
         shutil.copyfile(output, unfinished)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tfdiff.recorder.graphs import Program
 from tfdiff.recorder.idle import mark_idle
-from tfdiff.recorder.items import GraphAlias, GraphApply, GraphGradient, GraphOp
-from tfdiff.recorder.stream import Code, GradientBegin, Slices
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphOp
+from tfdiff.recorder.stream import Code, GradientBegin, GradientEnd, Slices
 from tfdiff.trace.reader import open_trace
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def test_writes_prints_and_host_functions():
 def test_what_a_gradient_is_asked_of():
     """The loss of a gradient call and what an optimizer is handed are needed, dense or sparse."""
     assert idle(op("Loss", [], [1]), GradientBegin([1], CODE)) == []
-    assert idle(op("A", [], [1]), op("B", [], [2]), GraphGradient([(9, Slices(1, 2))], [])) == []
+    assert idle(op("A", [], [1]), op("B", [], [2]), GradientEnd([(9, Slices(1, 2))], [])) == []
     assert idle(op("A", [], [1]), GraphApply({}, [(1, 9)], None, None)) == []
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfdiff.recorder.graphs import Programs
-from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphGradient, GraphOp
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphOp
 from tfdiff.recorder.stream import UNKNOWN, ApplyEvent, Backpropagated, Code, GradientBegin, GradientEnd, OpEvent
 
 CODE = Code(called="a.py:1")
@@ -244,7 +244,7 @@ def test_call_whose_op_gradients_rewrote(house):
 
 def test_gradients(house):
     """A gradient call inside a function has the tokens of the execution."""
-    end = GraphGradient([(70, 4), (71, None)], [(2, 5)])
+    end = GradientEnd([(70, 4), (71, None)], [(2, 5)])
     house.define(
         "f", [1], [], op("Relu", [1], [2]), GradientBegin([2], CODE), op("ReluGrad", [2], [4]), op("Neg", [4], [5]), end
     )

@@ -47,16 +47,11 @@ def forked(action) -> int:
         os._exit(code)
 
 
-def order_of(command: list[str]) -> str:
-    """What the process that launch starts for a further run is told to do."""
-    return literal_eval(command[2].partition("child_main(")[2].rpartition("))")[0])
-
-
 def child(
-    command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None, **_: object
+    command: list[str], stdin: TextIO, cwd: Path | None = None, env: dict[str, str] | None = None, **_: object
 ) -> subprocess.CompletedProcess[str]:
     """The process that launch starts for a further run of the script, forked: same entry, same options, silent."""
-    order = {"command": command, "cwd": str(cwd or Path.cwd()), "env": env or dict(os.environ)}
+    order = {"command": command, "text": stdin.read(), "cwd": str(cwd or Path.cwd()), "env": env or dict(os.environ)}
     print(json.dumps(order), file=HELPER["orders"], flush=True)
     return subprocess.CompletedProcess(command, int(HELPER["answers"].readline()))
 
@@ -82,7 +77,7 @@ def start_helper() -> None:
     os._exit(0)
 
 
-def further(command: list[str], cwd: str, env: dict[str, str]) -> int:
+def further(command: list[str], text: str, cwd: str, env: dict[str, str]) -> int:
     """A further run in this (forked) process."""
     os.chdir(cwd)
     os.environ.clear()
@@ -91,7 +86,7 @@ def further(command: list[str], cwd: str, env: dict[str, str]) -> int:
     for stream in (0, 1, 2):
         os.dup2(silent, stream)
     sys.path[0] = literal_eval(command[2].split("sys.path[0] = ")[1].split(";")[0])
-    return launch.child_main(order_of(command))
+    return launch.child_main(text)
 
 
 def chosen(arguments: list[str]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -98,6 +100,18 @@ class Disk(io.BytesIO):
             return super().write(b"\0")
         return super().truncate(size)
 
+    def states(self, before=b""):
+        """The file's content after each change of what it was before, with the number of changes up to there."""
+        content = bytearray(before)
+        for count, (offset, data) in enumerate(self.changes, 1):
+            end = offset + len(data or b"")
+            content.extend(bytes(max(0, end - len(content))))
+            if data is None:
+                del content[offset:]
+            else:
+                content[offset:end] = data
+            yield count, content
+
 
 class SlowMotionWriter(TraceWriter):
     """Writes to a `Disk`, the same things in the same order."""
@@ -124,14 +138,7 @@ def test_killed_at_every_write(tmp_path):
             sites = SITES if step % 6 == 5 else SITES[:2]
             writer.step(StepInfo(step), [Record(site, np.full(3 + 300 * site.id, step, np.float32)) for site in sites])
             acknowledged.append((len(writer.disk.changes), step + 1))
-    content = bytearray()
-    for count, (offset, data) in enumerate(writer.disk.changes, 1):
-        end = offset + len(data or b"")
-        content.extend(bytes(max(0, end - len(content))))
-        if data is None:
-            del content[offset:]
-        else:
-            content[offset:end] = data
+    for count, content in writer.disk.states():
         if count >= acknowledged[0][0]:
             path.write_bytes(content)
             check(path, max(step for changes, step in acknowledged if changes <= count), look=count)
@@ -228,6 +235,38 @@ writer.close()
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
     with open_trace(path) as trace:
         assert [float(trace.step(step).array(0)) for step in range(trace.steps)] == [0.0, 1.0]
+
+
+def test_sites_of_two_threads(tmp_path, monkeypatch):
+    """Of two threads that give one number to different sites, the second one is refused, however close they come."""
+    path, meet, refused = tmp_path / "t.h5", threading.Barrier(2), []
+    sites = [Site(0, "loss", "loss", op) for op in ("Sum", "Mean")]
+    with TraceWriter(path) as writer:
+        writer.header(HEADER)
+        unknown = writer._unknown
+
+        def slow(sites):
+            new = unknown(sites)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meet.wait(0.2)  # as long as the other one would need to look for itself
+            return new
+
+        def add(number):
+            try:
+                writer.step(StepInfo(number), [Record(sites[number], np.zeros(3))])
+            except ValueError as error:
+                refused.append(error)
+
+        monkeypatch.setattr(writer, "_unknown", slow)
+        threads = [threading.Thread(target=add, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(refused) == 1
+    assert "site 0" in str(refused[0])
+    with open_trace(path) as trace:
+        assert trace.steps == 1
 
 
 def test_reading_while_writing(tmp_path):

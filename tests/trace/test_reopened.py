@@ -75,14 +75,7 @@ def test_killed_while_adding(tmp_path):
             writer.step(StepInfo(step), [Record(site, np.full(300, step, np.float32)) for site in SITES[2:]])
             acknowledged.append((len(writer.disk.changes), step + 1))
     assert path.read_bytes() == before
-    content = bytearray(before)
-    for count, (offset, data) in enumerate(writer.disk.changes, 1):
-        end = offset + len(data or b"")
-        content.extend(bytes(max(0, end - len(content))))
-        if data is None:
-            del content[offset:]
-        else:
-            content[offset:end] = data
+    for count, content in writer.disk.states(before):
         killed.write_bytes(content)
         steps, _ = check(killed)
         assert steps >= max(step for changes, step in acknowledged if changes <= count)
@@ -103,6 +96,30 @@ def test_added_to_one_that_was_killed(tmp_path):
     assert check(path) == (4, 1)
     with open_trace(path) as trace:
         assert trace.step(3).array(0).tolist() == [8.0] * 60
+
+
+def test_file_is_closed_again(tmp_path):
+    """A trace that opens and then cannot be read any more is closed again, at once."""
+    path, opened = tmp_path / "t.h5", []
+    write(path)
+
+    class Unreadable(TraceWriter):
+        def _open(self, path, mode):
+            file, handle = super()._open(path, mode)
+            opened.append(file)
+            return Unread(file), handle
+
+    class Unread:
+        def __init__(self, file):
+            self.close = file.close
+
+        def __getitem__(self, name):
+            raise OSError(5, "Input/output error")
+
+    with pytest.raises(WriteError, match="Input/output error"):
+        Unreadable.reopen(path)
+    assert [bool(file) for file in opened] == [False]
+    check(path)
 
 
 def test_nothing_to_reopen(tmp_path):

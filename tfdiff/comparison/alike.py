@@ -71,7 +71,7 @@ class Alike:
         found: dict[tuple[tuple[int, ...], frozenset[int]], list[int]] = {}
         for index in graph.order:
             seen = graph.observations[index]
-            if seen.site.op not in SUMS or len(_moving(graph, index)) < 2 or len(self._users(graph, index)) < 2:
+            if seen.site.op not in SUMS or len(_moving_floats(graph, index)) < 2 or len(self._users(graph, index)) < 2:
                 continue
             known = frozenset(weight for weight in self._made_with(side, index) if weight in self._paired)
             found.setdefault((seen.shape, known), []).append(index)
@@ -82,7 +82,7 @@ class Alike:
         return self._made_with(0, a) == self._made_with(1, b)
 
     def _operands(self, pair: tuple[int, int], op: str) -> list[tuple[int, int]]:
-        a, b = _moving(self._view.a, pair[0]), _moving(self._view.b, pair[1])
+        a, b = _moving_floats(self._view.a, pair[0]), _moving_floats(self._view.b, pair[1])
         if len(a) != len(b):
             return []
         if len(a) < 2 or op not in COMMUTATIVE:
@@ -95,9 +95,8 @@ class Alike:
         known = self._weights[side]
         if index not in known:
             graph = (self._view.a, self._view.b)[side]
-            sites = (graph.observations[i].site for i in graph.ancestors((index,)))
-            found = {site.variable for site in sites if site.role == "weight" and site.variable is not None}
-            known[index] = frozenset(found if side == 0 else {self._of_b.get(v, -1 - v) for v in found})
+            found = graph.weights_behind(index)
+            known[index] = found if side == 0 else frozenset(self._of_b.get(v, -1 - v) for v in found)
         return known[index]
 
     def _users(self, graph: StepGraph, index: int) -> list[int]:
@@ -107,5 +106,6 @@ class Alike:
         return any(match.b == b for match in self._matching.from_a.get(a, ()))
 
 
-def _moving(graph: StepGraph, index: int) -> list[int]:
+def _moving_floats(graph: StepGraph, index: int) -> list[int]:
+    """Operands that depend on the batch and hold floating point numbers."""
     return [i for i in graph.operands(index) if i in graph.data and is_float(graph.observations[i])]

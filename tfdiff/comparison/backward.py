@@ -18,6 +18,7 @@ from tfdiff.comparison.stops import all_stopped, stopping_ops
 from tfdiff.comparison.tolerance import epsilon
 from tfdiff.model import Divergence, Place
 from tfdiff.pairing.pairs import taken
+from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
     from tfdiff.comparison.graph import StepGraph
@@ -140,7 +141,7 @@ def _rounding(graph: StepGraph, gradient: Observation) -> float:
     """
     seen, fine = gradient, epsilon("float32")
     for _ in range(8):
-        operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
+        operands = [graph.observations[i] for i in seen.inputs if i >= 0 and is_float(graph.observations[i])]
         if not operands:
             return 0.0
         larger = max(operands, key=lambda operand: operand.size)

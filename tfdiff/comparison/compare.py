@@ -15,7 +15,7 @@ from tfdiff.comparison.own_init import init_findings
 from tfdiff.comparison.precision import precision_notes
 from tfdiff.comparison.rows import build_rows
 from tfdiff.comparison.runs import pair_runs, view_step
-from tfdiff.comparison.steps import START_LIMIT, StepsResult, judge_steps
+from tfdiff.comparison.steps import StepsResult, judge_steps
 from tfdiff.errors import IncomparableError
 from tfdiff.model import Result
 from tfdiff.pairing.given import resolve
@@ -58,13 +58,12 @@ def compare(
     runs = pair_runs(a, b, resolve(pairs, a, b))
     steps = judge_steps(runs)
     notes: list[str] = []
-    equal_start = steps.start_error <= START_LIMIT
-    isolated = judge_isolated(runs, steps) if equal_start else []
+    isolated = judge_isolated(runs, steps) if steps.equal_start else []
     training = merged(steps.findings, isolated)
     # where nothing trains the passes are the steps
-    judged = equal_start and not all(forward_only)
+    judged = steps.equal_start and not all(forward_only)
     evals = judge_evals(runs, steps) if judged else EvalsResult(a=a.evals, b=b.evals)
-    if not equal_start:
+    if not steps.equal_start:
         notes.append(
             f"the weights differ before step 0 (relative error {steps.start_error:.2g}): the steps were not judged; "
             "record b with --reference to start both runs equal"
@@ -73,11 +72,12 @@ def compare(
     own = [*data, *init_findings(runs)]
     training = [_with_noise(runs, finding) for finding in training]
     behind = [_with_noise(runs, finding) for finding in _not_of_training(evals.findings, data)]
-    findings = [*training, *behind] if equal_start else []
+    findings = [*training, *behind] if steps.equal_start else []
     notes += [*data_notes, *evals.notes]
     causes = [cause for finding in (*own, *findings) for cause in (explain(finding) if explain else ())]
-    divergences = tuple(as_of_run(runs, finding) for finding in findings)
-    shown = replace(steps, findings=[replace(f, divergence=as_of_run(runs, f)) for f in training])
+    told = [as_of_run(runs, finding) for finding in (*training, *behind)]
+    divergences = tuple(told) if steps.equal_start else ()
+    shown = replace(steps, findings=[replace(f, divergence=d) for f, d in zip(training, told, strict=False)])
     rows = build_rows(runs, shown)
     return Result(
         verdict="diverged" if findings or own else _without_difference(runs, steps),
@@ -146,12 +146,12 @@ def _not_of_training(findings: list[Finding], data: list[Finding]) -> list[Findi
 def _without_difference(runs: Runs, steps: StepsResult) -> Literal["equivalent", "incomparable"]:
     """Nothing differs: is that because everything agrees, or because nothing could be compared?"""
     nothing = (not runs.pairs and not (steps.matching and steps.matching.from_a)) or not _judged(runs, steps)
-    return "incomparable" if nothing or steps.start_error > START_LIMIT else "equivalent"
+    return "incomparable" if nothing or not steps.equal_start else "equivalent"
 
 
 def _judged(runs: Runs, steps: StepsResult) -> int:
     """How many steps were judged; those that carry a divergence count."""
-    if steps.start_error > START_LIMIT:
+    if not steps.equal_start:
         return 0
     ends = [step for step in (steps.drifted, steps.parted, steps.lost) if step is not None]
     return min([runs.compared, *ends])

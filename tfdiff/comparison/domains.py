@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.comparison.tolerance import BFLOAT16_EPS
+from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,7 +145,7 @@ def _too_large(block: Block, index: int, top: float) -> bool | None:
     product = PRODUCTS.get(seen.site.op)
     if product is None:
         return None
-    operands = tuple(i for i in seen.inputs if i < 0 or "float" in block.observations[i].dtype)
+    operands = tuple(i for i in seen.inputs if i < 0 or is_float(block.observations[i]))
     return _explains(block, index, operands, lambda *x: np.abs(product(*x)) > top)
 
 
@@ -183,7 +184,7 @@ def describe_operands(block: Block, index: int) -> str:
     words = []
     for i in seen.inputs:
         operand = block.observations[i] if i >= 0 else None
-        if operand is None or "float" not in operand.dtype:
+        if operand is None or not is_float(operand):
             continue
         low, high = operand.stats.minimum, operand.stats.maximum
         odd = "" if is_finite(operand) else ", not all finite"

@@ -13,7 +13,7 @@ from tfdiff.comparison.eval_metrics import metric_finding
 from tfdiff.comparison.eval_pairing import evaluations, pair_evaluations
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.forward import located_finding
-from tfdiff.comparison.graph import PARAMETERS, StepGraph
+from tfdiff.comparison.graph import StepGraph
 from tfdiff.comparison.localize import locate
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import into_layout, pair_error, relative_error
@@ -22,6 +22,7 @@ from tfdiff.comparison.runs import StepView
 from tfdiff.comparison.steps import DRIFT_LIMIT, drift_before
 from tfdiff.comparison.tolerance import step_tolerances
 from tfdiff.model import Cell, Divergence, Row
+from tfdiff.pairing.sites import PARAMETERS
 
 if TYPE_CHECKING:
     from tfdiff.comparison.eval_pairing import EvalPair

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfdiff.comparison.runs import norm
 from tfdiff.comparison.tolerance import StepNoise, epsilon
+from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,7 +43,7 @@ def step_noise(runs: Runs, step: int, zero: Collection[VariablePair]) -> StepNoi
     errors = runs.a.noise(step)
     if errors is None:
         return None
-    seen = [o.index for o in runs.a.step(step).observations if o.site.role == "activation" and "float" in o.dtype]
+    seen = [o.index for o in runs.a.step(step).observations if o.site.role == "activation" and is_float(o)]
     known = errors[seen][np.isfinite(errors[seen]) & (errors[seen] > 0)]
     usual = float(np.median(known)) if known.size else 0.0
     left_out = {pair.a for pair in zero}

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tfdiff.pairing.products import MATRIX
-from tfdiff.pairing.sites import is_float
+from tfdiff.pairing.sites import PARAMETERS, is_float
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tfdiff.trace.block import Block
 
 FORWARD_ROLES = frozenset({"input", "noise", "constant", "weight", "state", "activation"})
-PARAMETERS = frozenset({"weight", "state"})
 SHAPE_OPS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "BroadcastGradientArgs"})
 """Ops whose output tells nothing of the values they are given."""
 GATHERING = frozenset({"ResourceGather", "ResourceGatherNd", "GatherV2", "Gather", "GatherNd"})
@@ -69,6 +68,11 @@ class StepGraph:
             if index not in stop:
                 todo.extend(self.observations[index].inputs)
         return seen
+
+    def weights_behind(self, index: int) -> frozenset[int]:
+        """The weights, as variables, that an observation was computed from."""
+        reads = (self.observations[i].site for i in self.ancestors((index,)))
+        return frozenset(site.variable for site in reads if site.role == "weight" and site.variable is not None)
 
     @cached_property
     def consumers(self) -> dict[int, tuple[int, ...]]:

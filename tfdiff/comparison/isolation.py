@@ -8,7 +8,7 @@ from tfdiff.comparison.alike import Alike
 from tfdiff.comparison.joints import Place, joint_of, kept_sites, may_stand, operand_pairs, places, unclear_keys
 from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.runs import FIRST_STEPS, StepView, pair_runs, view_step
-from tfdiff.comparison.steps import ENDING, START_LIMIT, judge_steps
+from tfdiff.comparison.steps import ENDING, judge_steps
 from tfdiff.comparison.tolerance import step_tolerances
 from tfdiff.orders import Isolation
 from tfdiff.pairing.layouts import inverse, permuted
@@ -37,7 +37,7 @@ def plan_isolation(a: Trace, b: Trace, *, always: bool = False) -> Isolation | N
         return None
     runs = pair_runs(a, b)
     result = judge_steps(runs)
-    if result.start_error > START_LIMIT or not (always or hides(result)):
+    if not result.equal_start or not (always or hides(result)):
         return None
     return Isolation(_joints(runs, result))
 

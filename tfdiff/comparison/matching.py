@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.findings import Match
-from tfdiff.comparison.graph import PARAMETERS
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.pairing.given import USER, barred
 from tfdiff.pairing.layouts import permutations_between
-from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_informative, value_pairs
+from tfdiff.pairing.sites import MIN_ELEMENTS, PARAMETERS, is_float, is_informative, value_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -25,13 +25,19 @@ if TYPE_CHECKING:
     from tfdiff.comparison.localize import Located
     from tfdiff.comparison.matching import Matching
     from tfdiff.comparison.runs import Runs, StepView
-    from tfdiff.model import Observation, Phase
+    from tfdiff.model import Observation, Phase, Role
     from tfdiff.pairing.pairs import VariablePair
 
 NON_FINITE = "non-finite"
 """`Finding.kind` of an appearance on one side only."""
 COMPUTED = frozenset({"activation", "operation"})
 """Roles of what an op made."""
+LATER: tuple[tuple[Phase, tuple[Role, ...], bool], ...] = (
+    ("backward", ("weight gradient",), False),
+    ("update", ("assign", "weight"), True),
+    ("state", ("assign", "state"), True),
+)
+"""Phases behind the loss, with the roles looked at, and whether as they are after the step."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,7 @@ def appearance(runs: Runs, view: StepView) -> Appearance | None:
         origins = [_origin(graph, other if alone else None, sink) for graph, other, sink in _sides(view, sinks)]
         phase = _forward_phase(view, origins)
         return Appearance(view.step, phase, origins[0], origins[1], lasting=lasting)
-    for phase, roles, snapshots in (
-        ("backward", ("weight gradient",), False),
-        ("update", ("assign", "weight"), True),
-        ("state", ("assign", "state"), True),
-    ):
+    for phase, roles, snapshots in LATER:
         found = _of_pairs(runs, view, phase, roles, snapshots=snapshots)
         if found is not None:
             return replace(found, lasting=lasting)
@@ -99,7 +101,7 @@ def _odd_sites(graph: StepGraph, role: str, *, snapshots: bool) -> Iterator[Obse
 
 
 def _of_pairs(
-    runs: Runs, view: StepView, phase: Phase, roles: tuple[str, ...], *, snapshots: bool
+    runs: Runs, view: StepView, phase: Phase, roles: tuple[Role, ...], *, snapshots: bool
 ) -> Appearance | None:
     """Where paired variables are concerned: on both sides where any pair is so on both, else on one."""
     odd: list[dict[int, int]] = []
@@ -110,7 +112,7 @@ def _of_pairs(
                 if seen.site.variable is not None and seen.site.phase == phase:
                     found.setdefault(seen.site.variable, seen.index)
         odd.append(found)
-    known = [{v for role in roles for v in of_variable(graph.block, role)} for graph in (view.a, view.b)]  # type: ignore[arg-type]
+    known = [{v for role in roles for v in of_variable(graph.block, role)} for graph in (view.a, view.b)]
     pairs = [
         pair
         for pair in (*runs.weights, *runs.states)
@@ -254,8 +256,8 @@ def _counterpart(view: StepView, found: Appearance, located: Located | None, mat
         if forward is not None and forward in matches:
             return matches[forward][0].b if in_a else matches[forward][0].a
         variable = found.pairs[0].b if in_a else found.pairs[0].a
-        roles = {"backward": ("weight gradient",)}.get(found.phase, ("assign", "weight", "state"))
-        sites = [seen for role in roles for seen in of_variable(good.block, role).get(variable, [])]  # type: ignore[arg-type]
+        roles: tuple[Role, ...] = ("weight gradient",) if found.phase == "backward" else ("assign", "weight", "state")
+        sites = [seen for role in roles for seen in of_variable(good.block, role).get(variable, [])]
         return next((seen.index for seen in sites if seen.site.phase == found.phase), None)
     place = (located.b if in_a else located.a) if located is not None else None
     return place if place is not None else good.loss

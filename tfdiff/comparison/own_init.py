@@ -11,6 +11,7 @@ from tfdiff.comparison.own_nonfinite import init_finding
 from tfdiff.comparison.places import place_of_variable
 from tfdiff.model import Divergence
 from tfdiff.pairing.pairs import taken
+from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -81,7 +82,7 @@ def _values(block: Block) -> dict[int, Array]:
     return {
         seen.site.variable: np.asarray(block.array(seen.index), np.float64)
         for seen in block.observations
-        if seen.site.variable is not None and seen.stored and seen.size and "float" in seen.dtype
+        if seen.site.variable is not None and seen.stored and seen.size and is_float(seen)
     }
 
 

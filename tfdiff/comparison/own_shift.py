@@ -44,7 +44,7 @@ class Shift:
     @property
     def numbers(self) -> dict[str, Any]:
         """What a finding says of it."""
-        return {"steps": self.steps, "found": self.found, "known": self.known}
+        return {"steps": self.steps, "found": self.found}
 
 
 def find_shift(a: Sequence[Rows], b: Sequence[Rows]) -> Shift | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.runs import Runs, StepView
     from tfdiff.trace.reader import Trace
 
-SUMS = frozenset({"AddV2", "Add", "AddN", "Sum", "Pack", "Identity"})
+TOTALS = frozenset({"AddV2", "Add", "AddN", "Sum", "Pack", "Identity"})
 """Ops of a total whose operands are its terms."""
 
 
@@ -172,19 +172,13 @@ def _terms(graph: StepGraph) -> list[Term]:
     while todo:
         index = todo.pop(0)
         seen = graph.observations[index]
-        variables = _weights(graph, index)
-        made = [operand for operand in graph.operands(index) if _weights(graph, operand)]
-        if len(variables) > 1 and seen.site.op in SUMS and made:
+        variables = graph.weights_behind(index)
+        made = [operand for operand in graph.operands(index) if graph.weights_behind(operand)]
+        if len(variables) > 1 and seen.site.op in TOTALS and made:
             todo = [*made, *todo]
         elif seen.size == 1:
             found.append(Term(index, variables, seen.stats.mean))
     return found
-
-
-def _weights(graph: StepGraph, index: int) -> frozenset[int]:
-    """Weights that an observation was computed from."""
-    reads = (graph.observations[i].site for i in graph.ancestors((index,)))
-    return frozenset(site.variable for site in reads if site.role == "weight" and site.variable is not None)
 
 
 def _unequal(runs: Runs, view: StepView) -> Unequal | None:

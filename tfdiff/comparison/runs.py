@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.comparison.graph import PARAMETERS, StepGraph, build_graph
+from tfdiff.comparison.graph import StepGraph, build_graph
 from tfdiff.comparison.metrics import own_values, pair_values
 from tfdiff.pairing.given import Given, barred, overridden
 from tfdiff.pairing.pairs import VariablePair, covers, pair_from_json
+from tfdiff.pairing.sites import PARAMETERS
 from tfdiff.pairing.values import Values
 from tfdiff.pairing.variables import pair_variables, variable_uses
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfdiff.comparison.graph import PARAMETERS
+from tfdiff.pairing.sites import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

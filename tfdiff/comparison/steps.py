@@ -77,6 +77,11 @@ class StepsResult:
     nonfinite: list[str] = field(default_factory=list)
     """Where NaN or infinity appear that are no divergence by themselves, one sentence each."""
 
+    @property
+    def equal_start(self) -> bool:
+        """Whether both began with the same weights, up to rounding."""
+        return self.start_error <= START_LIMIT
+
     def take(self, step: int, found: list[Finding]) -> None:
         """Note what a step shows, and whether it is the last one that says anything."""
         self.findings += found

@@ -15,6 +15,7 @@ from tfdiff.comparison.places import layer_name, optimizer_lines, place_of
 from tfdiff.comparison.runs import norm, of_variable
 from tfdiff.comparison.tolerance import CEILING, GROWTH, epsilon
 from tfdiff.model import Divergence, Place
+from tfdiff.orders import FORCED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,8 +37,6 @@ TRUSTED = 1e-3
 """Elements whose gradients agree this well: the others are near zero, and an adaptive optimizer magnifies their
 rounding."""
 ROUNDING_UNITS = 4.0
-FORCED = "Forced"
-"""The op that puts a gradient of a's in the place of b's."""
 REMEMBERED = 4.0
 """An update may err this many times more than the worst gradient of an earlier step, which slots remember."""
 

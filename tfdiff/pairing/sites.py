@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Limits = npt.NDArray[np.float64]
 
+PARAMETERS = frozenset({"weight", "state"})
+"""Roles of variables as they are read."""
 MIN_ELEMENTS = 4
 """Smaller tensors agree too often by chance."""
 SKETCHED = 1e-6

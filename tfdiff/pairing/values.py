@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from tfdiff.pairing.sites import PARAMETERS
+
 if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
-
-_PARAMETERS = ("weight", "state")
 
 
 class Values:
@@ -37,7 +37,7 @@ class Values:
             found: dict[int, int] = {}
             for seen in self.trace.step(step).observations:
                 site = seen.site
-                if site.role in _PARAMETERS and site.phase == "forward" and site.variable is not None and seen.stored:
+                if site.role in PARAMETERS and site.phase == "forward" and site.variable is not None and seen.stored:
                     found.setdefault(site.variable, seen.index)
             self._reads[step] = found
         return self._reads[step]

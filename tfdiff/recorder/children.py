@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,8 @@ _PR_SET_PDEATHSIG = 1
 # Starts as tfdiff's console script does: the current folder must not come first on the import path.
 _LAUNCH = (
     "import sys; sys.path[0] = {folder!r}; "
-    "from tfdiff.recorder.launch import child_main; sys.exit(child_main({order!r}))"
+    "from tfdiff.recorder.children import take_order; "
+    "from tfdiff.recorder.launch import child_main; sys.exit(child_main(take_order()))"
 )
 
 
@@ -33,17 +36,30 @@ def run_child(kind: str, options: RecordOptions, *, place: Place | None = None, 
     """
     if place is not None:
         options = replace(options, script=place.script, arguments=place.arguments)
-    order = json.dumps({"kind": kind, "options": to_json(options), **more})
-    launch = _LAUNCH.format(folder=str(Path(sys.executable).parent), order=order)
-    return subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", launch],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-        cwd=None if place is None else place.folder,
-        env=None if place is None else place.environment,
-    ).returncode
+    launch = _LAUNCH.format(folder=str(Path(sys.executable).parent))
+    # In a file that has no name: a plan is longer than an argument may be.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as order:
+        json.dump({"kind": kind, "options": to_json(options), **more}, order)
+        order.seek(0)
+        return subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", launch],
+            stdin=order,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+            cwd=None if place is None else place.folder,
+            env=None if place is None else place.environment,
+        ).returncode
+
+
+def take_order() -> str:
+    """In a process that `run_child` started: what it is told to do, read from stdin, which is empty from then on."""
+    with open(0, encoding="utf-8", closefd=False) as order:
+        text = order.read()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return text
 
 
 def end_with_parent() -> None:

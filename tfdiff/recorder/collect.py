@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.model import Phase, Role, Site, StepInfo
+from tfdiff.orders import FORCED
 from tfdiff.recorder.selections import find_selections
 from tfdiff.recorder.stream import (
     ASSIGN_OPS,
-    FORCED,
     LEAF,
     NEXT_OPS,
     RANDOM_OPS,

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphGradient, GraphOp, Item
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphOp, Item
 from tfdiff.recorder.stream import (
     READ_OP,
     UNKNOWN,
@@ -219,7 +219,7 @@ class Programs:
             handles = [names.get(handle, handle) for handle in item.handles]
             targets, given = ([names.get(t, UNKNOWN) for t in each] for each in (item.targets, item.given))
             sink(GradientBegin(targets, item.code, handles, given, item.loss))
-        elif isinstance(item, GraphGradient):
+        elif isinstance(item, GradientEnd):
             sink(
                 GradientEnd(
                     [(names.get(v, v), rename(g, names)) for v, g in item.gradients],

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfdiff.orders import gradient_of
+from tfdiff.orders import FORCED, gradient_of
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.stream import FORCED, Code, OpEvent
+from tfdiff.recorder.stream import Code, OpEvent
 from tfdiff.recorder.taps import replace_beside, replace_in_graph
 
 if TYPE_CHECKING:

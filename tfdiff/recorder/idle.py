@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphGradient, GraphOp
-from tfdiff.recorder.stream import GradientBegin, Slices, Token
+from tfdiff.recorder.items import GraphAlias, GraphApply, GraphBackpropagated, GraphCall, GraphOp
+from tfdiff.recorder.stream import GradientBegin, GradientEnd, Slices, Token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ def _asked_for(item: Item) -> Iterator[Token]:
         yield from item.inputs if item.op is None else [tensor._id for tensor in item.op.inputs]
     elif isinstance(item, GradientBegin):
         yield from (*item.targets, *item.given)
-    elif isinstance(item, GraphGradient):
+    elif isinstance(item, GradientEnd):
         yield from _tokens(gradient for _, gradient in item.gradients)
         yield from (token for pair in item.activations for token in pair)
     elif isinstance(item, GraphBackpropagated):

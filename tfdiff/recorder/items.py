@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.recorder.stream import GradientBegin
+from tfdiff.recorder.stream import GradientBegin, GradientEnd
 
 if TYPE_CHECKING:
     from collections import deque
@@ -63,14 +63,6 @@ class GraphCall:
 
 
 @dataclass(slots=True)
-class GraphGradient:
-    """End of a gradient call in a graph, its results tapped."""
-
-    gradients: list[tuple[Token, Token | Slices | None]]
-    activations: list[tuple[Token, Token]]
-
-
-@dataclass(slots=True)
 class GraphBackpropagated:
     """In a backward graph: the gradient of an activation of the forward graph."""
 
@@ -89,4 +81,4 @@ class GraphApply:
     iterations_tag: int | None
 
 
-Item = GraphOp | GraphAlias | GraphCall | GradientBegin | GraphGradient | GraphBackpropagated | GraphApply
+Item = GraphOp | GraphAlias | GraphCall | GradientBegin | GradientEnd | GraphBackpropagated | GraphApply

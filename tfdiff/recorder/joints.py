@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.orders import FORCED
 from tfdiff.recorder.isolation import Place, place_of
 from tfdiff.recorder.items import GraphOp
 from tfdiff.recorder.recording import safe
-from tfdiff.recorder.stream import FORCED, GradientBegin, OpEvent
+from tfdiff.recorder.stream import GradientBegin, OpEvent
 from tfdiff.recorder.taps import replace_beside, replace_in_graph
 from tfdiff.recorder.tensors import is_numeric
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.recorder import attributes, optimizers
-from tfdiff.recorder.items import GraphApply, GraphBackpropagated, GraphGradient, GraphOp
+from tfdiff.recorder.items import GraphApply, GraphBackpropagated, GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.stream import ApplyEvent, Code, GradientBegin, GradientEnd
 from tfdiff.recorder.tensors import captured, gradient_tokens, handle_token, tensors_of
@@ -103,13 +103,14 @@ class Passes:
             (handle_token(s), gradient_tokens(g)) for s, g in zip(sources, gradients, strict=True) if handle_token(s)
         ]
         found = [(a._id, g) for a, g in zip(activations, extra, strict=True) if hasattr(g, "_id")]
+        end = GradientEnd(pairs, [(a, g._id) for a, g in found])
         if graph is None:
-            self.recording.builder.gradient_end(GradientEnd(pairs, [(a, g._id) for a, g in found]))
+            self.recording.builder.gradient_end(end)
             return
         program = self.recording.programs.of(graph)
         for tensor in [t for g in gradients for t in tensors_of(g)] + [g for _, g in found]:
             self._tap_result(tensor, program)
-        program.items.append(GraphGradient(pairs, [(a, g._id) for a, g in found]))
+        program.items.append(end)
 
     def _tap_result(self, tensor: Any, program: Any) -> None:
         """Gradients are tapped even where the op that made them was not (a result of an inner function)."""

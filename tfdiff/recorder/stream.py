@@ -98,7 +98,9 @@ class Slices(NamedTuple):
 
 @dataclass(slots=True)
 class GradientEnd:
-    """A gradient call returned: per variable handle its gradient, per activation its gradient."""
+    """A gradient call returned: per variable handle its gradient, per activation its gradient; in a graph's program,
+    too, all of them tapped.
+    """
 
     gradients: list[tuple[Token, Token | Slices | None]]
     activations: list[tuple[Token, Token]]
@@ -147,8 +149,6 @@ class EvalEnd:
 
 Event = OpEvent | GradientBegin | GradientEnd | Backpropagated | ApplyEvent | EvalBegin | EvalEnd
 
-FORCED = "Forced"
-"""Type of the event that stands for a tensor of the reference's in the place of its input (see `joints.py`)."""
 LEAF = "Leaf"
 """Type of the event that stands for a tensor no recorded op made."""
 RANDOM_OPS = frozenset(

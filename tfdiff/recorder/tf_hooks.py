@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.orders import FORCED
 from tfdiff.recorder import dataset_hooks, gradient_hooks, loop_hooks, v1_optimizers
 from tfdiff.recorder.idle import mark_idle
 from tfdiff.recorder.session import hooks as session_hooks
-from tfdiff.recorder.stream import ALIAS_OPS, FORCED
+from tfdiff.recorder.stream import ALIAS_OPS
 from tfdiff.recorder.tensors import handle_token
 
 if TYPE_CHECKING:

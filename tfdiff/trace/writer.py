@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 import zlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -67,8 +67,11 @@ class TraceWriter:
         writer._counts |= counts  # noqa: SLF001
         writer._sites = sites  # noqa: SLF001
         try:
-            writer._file, writer._handle = writer._open(path, "r+")  # noqa: SLF001
-            writer._commit = writer._file["commit"].id.get_offset()  # noqa: SLF001
+            with ExitStack() as undo:
+                writer._file, writer._handle = writer._open(path, "r+")  # noqa: SLF001
+                undo.callback(writer._file.close)  # noqa: SLF001
+                writer._commit = writer._file["commit"].id.get_offset()  # noqa: SLF001
+                undo.pop_all()
         except OSError as error:
             raise WriteError(_refused(path, error)) from None
         _OPEN.add(writer)
@@ -114,9 +117,11 @@ class TraceWriter:
 
     def isolation(self, done: Isolated, sites: Iterable[Site]) -> None:
         """The isolated pass is complete: what it did, and the sites of its steps; the last call wins."""
-        new = self._unknown(sites)
-        self._document({"kind": "isolation", "isolation": done, "sites": list(new.values())})
-        self._sites.update(new)
+
+        def add(new: list[Site]) -> None:
+            self._add("documents", {"kind": "isolation", "isolation": done, "sites": new}, bare(None))
+
+        self._write_with(sites, add)
 
     def rows(self, sources: Sequence[tuple[RowSource, Hashes]], batches: Sequence[Hashes] = ()) -> None:
         """uint64 hashes of the rows of each whole array the run was fed with, and of each step's own batch (before
@@ -192,18 +197,25 @@ class TraceWriter:
 
     def _blocks(self, sites: Iterable[Site], blocks: Sequence[tuple[str, dict[str, Any], Packed]]) -> None:
         """Adds blocks, and before them a document with the sites that no earlier block had."""
-        new = self._unknown(sites)
 
-        def add() -> None:
+        def add(new: list[Site]) -> None:
             if new:
-                self._add("documents", {"kind": "sites", "sites": list(new.values())}, bare(None))
+                self._add("documents", {"kind": "sites", "sites": new}, bare(None))
             for block in blocks:
                 self._add(*block)
             if any(tree == "evals" for tree, *_ in blocks):
                 self._add("documents", {"kind": "evals", "count": self._counts["evals"]}, bare(None))
 
-        self._write(add)
-        self._sites.update(new)
+        self._write_with(sites, add)
+
+    def _write_with(self, sites: Iterable[Site], work: Callable[[list[Site]], None]) -> None:
+        """As `_write`, of work that takes those of the sites that were not written yet, and writes them."""
+        if os.getpid() != self._pid:
+            return  # before the lock, which another thread of the parent may have held
+        with self._lock:
+            new = self._unknown(sites)
+            self._write(lambda: work(list(new.values())))
+            self._sites.update(new)
 
     def _unknown(self, sites: Iterable[Site]) -> dict[int, Site]:
         """Those of the sites that were not written yet."""

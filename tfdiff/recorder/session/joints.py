@@ -11,11 +11,11 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.orders import FORCED
 from tfdiff.recorder.isolation import Place, place_of
 from tfdiff.recorder.items import GraphOp
 from tfdiff.recorder.recording import safe
 from tfdiff.recorder.session.closure import ancestors
-from tfdiff.recorder.stream import FORCED, Code
 from tfdiff.recorder.tensors import is_numeric
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfdiff.recorder.recording import Recording
     from tfdiff.recorder.session.building import GradientCall
     from tfdiff.recorder.session.planning import RunPlan
+    from tfdiff.recorder.stream import Code
 
     Array = np.ndarray[Any, Any]
 
