@@ -112,7 +112,7 @@ def _sum(graph: StepGraph, gradient: Observation) -> tuple[Observation, Observat
     """The sum over the batch that a gradient is, perhaps scaled or in another shape, and its terms; None for others."""
     seen = gradient
     for _ in range(8):
-        operands = [graph.observations[i] for i in seen.inputs if i >= 0 and "float" in graph.observations[i].dtype]
+        operands = [graph.observations[i] for i in seen.inputs if i >= 0 and is_float(graph.observations[i])]
         if not operands:
             return None
         larger = max(operands, key=lambda operand: operand.size)

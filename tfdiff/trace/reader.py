@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Trace", "open_trace"]
 
+_TRIES = 5
+"""How often a trace that changes meanwhile is looked at again before what was read counts as damage."""
 _CACHED_BLOCKS = 24
 _FRESH_BLOCKS = 4
 """Of the cached ones, those that also keep what is large."""
@@ -40,12 +42,32 @@ _SNAPSHOT_ROLES = ("weight", "slot", "state")
 def open_trace(path: Path | str) -> Trace:
     """The trace in a file; raises TraceError (one line) for anything that is none, is damaged or is too new."""
     path = Path(path)
+    for _ in range(_TRIES):
+        before = _written(path)
+        try:
+            return _opened(path)
+        except TraceError:
+            if _written(path) == before:
+                raise
+    return _opened(path)
+
+
+def _opened(path: Path) -> Trace:
     file = open_file(path)
     try:
         return Trace(path, file)
     except BaseException:
         file.close()
         raise
+
+
+def _written(path: Path) -> tuple[int, int] | None:
+    """What changes while a trace is written; None where there is no such file."""
+    try:
+        seen = path.stat()
+    except (OSError, ValueError):
+        return None
+    return seen.st_mtime_ns, seen.st_size
 
 
 class Trace:
@@ -66,7 +88,8 @@ class Trace:
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
-        self._file = file
+        self._files = [file]
+        self._seen = _written(path)
         with damage(path, "the count of its steps"):
             self._source = Source(path, file, path.stat().st_size)
             counts = read_counted(file, "commit", len(SCHEMA.commit), self._source.limit)
@@ -191,7 +214,8 @@ class Trace:
 
     def close(self) -> None:
         """Closes the file; arrays that were read stay valid."""
-        self._file.close()
+        for file in self._files:
+            file.close()
 
     def __enter__(self) -> Trace:  # noqa: PYI034 - Self came with Python 3.11
         return self
@@ -237,15 +261,31 @@ class Trace:
         key = (tree, number)
         with self._lock:
             if key not in self._blocks:
-                numbers = [number] if number >= 0 else range(self._counts[tree])
-                parts = [Part(self._source, tree, each) for each in numbers]
-                self._blocks[key] = Block(self.path, parts, self.sites, number)
+                self._blocks[key] = self._read_block(tree, number)
                 if len(self._blocks) > _CACHED_BLOCKS:
                     self._blocks.popitem(last=False)
             self._blocks.move_to_end(key)
             if len(self._blocks) > _FRESH_BLOCKS:
                 self._blocks[list(self._blocks)[-_FRESH_BLOCKS - 1]].rest()
             return self._blocks[key]
+
+    def _read_block(self, tree: str, number: int) -> Block:
+        """The block; of a trace that is being written perhaps only after another look at the file.
+
+        HDF5 moves the lists of a group when it grows, to where the file ended after it was opened.
+        """
+        numbers = [number] if number >= 0 else range(self._counts[tree])
+        for _ in range(_TRIES):
+            try:
+                return Block(self.path, [Part(self._source, tree, each) for each in numbers], self.sites, number)
+            except TraceError:
+                now = _written(self.path)
+                if self.end is not None or not self._files[-1] or now == self._seen:
+                    raise
+            self._seen = now
+            self._files.append(open_file(self.path))  # blocks that were read hold on to the earlier ones
+            self._source = Source(self.path, self._files[-1], self.path.stat().st_size)
+        return Block(self.path, [Part(self._source, tree, each) for each in numbers], self.sites, number)
 
     def _row_hashes(self) -> tuple[list[tuple[RowSource, Hashes]], list[Hashes]]:
         if self._hashes is None:
