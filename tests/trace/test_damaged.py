@@ -67,7 +67,7 @@ def _datasets(path):
     """Name and first byte's place of each dataset that has any bytes."""
     places = []
     with open_trace(path) as trace:
-        trace._file.visititems(lambda name, item: places.append((name, item)))
+        trace._files[0].visititems(lambda name, item: places.append((name, item)))
         return [(name, item.id.get_offset()) for name, item in places if getattr(item, "size", 0)]
 
 

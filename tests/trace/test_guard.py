@@ -201,7 +201,7 @@ def test_count_beyond_reason(sample):
 def test_size_is_checked_before_reading(sample):
     """A dataset that claims more bytes than the file has is refused without an allocation."""
     with open_trace(sample) as trace:
-        group = trace._file[STEP]
+        group = trace._files[0][STEP]
         with pytest.raises(ValueError, match="beyond the end"):
             dataset(group, "data", np.dtype("u1"), group["data"].id.get_offset() + 1)
 

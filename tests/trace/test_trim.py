@@ -128,7 +128,7 @@ def test_targets(sample, tmp_path):
 def test_damage_leaves_nothing(sample, tmp_path):
     """A source whose array is damaged is not copied: the error says what, and no half copy stays."""
     with open_trace(sample) as trace:
-        data = trace._file["steps/0/0/0/0/0/0/0/0/0/1/data"]
+        data = trace._files[0]["steps/0/0/0/0/0/0/0/0/0/1/data"]
         place = data.id.get_offset()
     content = bytearray(sample.read_bytes())
     content[place] ^= 1
