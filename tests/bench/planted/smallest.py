@@ -48,6 +48,8 @@ class Probe:
     kind: str
     network: Network
     fault: Callable[[Network, float], Fault]
+    largest: float = 0.1
+    """The change that is tried first."""
 
 
 def _layer(kind: str, name: str, setting: str, phase: str = "forward", *, decay: bool = False) -> Probe:
@@ -60,14 +62,16 @@ def _layer(kind: str, name: str, setting: str, phase: str = "forward", *, decay:
     return Probe(kind, replace(NETWORK, optimizer=ADAM), fault)
 
 
-def _optimizer(kind: str, optimizer: Optimizer, setting: str, *steps: int, decay: bool = False) -> Probe:
+def _optimizer(
+    kind: str, optimizer: Optimizer, setting: str, *steps: int, decay: bool = False, largest: float = 0.1
+) -> Probe:
     def fault(network: Network, change: float) -> Fault:
         value = moved(getattr(optimizer, setting), change, decay=decay)
         phases = ("backward", "update") if setting == "clip" else ("update",)
         labels = ("opt/clip", "gradient")
         return of_optimizer(network, (), steps=steps or (0,), phases=phases, labels=labels, **{setting: value})
 
-    return Probe(kind, replace(NETWORK, optimizer=optimizer), fault)
+    return Probe(kind, replace(NETWORK, optimizer=optimizer), fault, largest)
 
 
 def moved(value: float, change: float, *, decay: bool) -> float:
@@ -94,8 +98,8 @@ PROBES = (
     _optimizer("lr-adam", ADAM, "rate"),
     _optimizer("momentum", Optimizer("sgd", 0.05, momentum=0.9), "momentum", 1, decay=True),
     _optimizer("beta1", ADAM, "beta1", 0, 1, decay=True),
-    _optimizer("beta2", ADAM, "beta2", 0, 1, decay=True),
-    _optimizer("optimizer-epsilon", ADAM, "epsilon"),
+    _optimizer("beta2", ADAM, "beta2", 0, 1, decay=True, largest=10.0),
+    _optimizer("optimizer-epsilon", ADAM, "epsilon", largest=1e5),
     _optimizer("weight-decay", ADAM, "decay"),
     _optimizer("rho", Optimizer("rmsprop", 0.005), "rho", decay=True),
     _optimizer("clip-norm", Optimizer("sgd", 0.1, clip=0.05), "clip"),
@@ -110,7 +114,7 @@ def table(bench: Bench, kinds: list[str]) -> Iterator[str]:
     for number, probe in enumerate(PROBES):
         if probe.kind not in kinds:
             continue
-        found, missed = _search(lambda change, n=number, p=probe: _tried(bench, n, p, change))
+        found, missed = _search(lambda change, n=number, p=probe: _tried(bench, n, p, change), probe.largest)
         said = f"{missed[0]:.1e}: {missed[1].verdict}" if missed else f"{LEAST:.0e} was found, too"
         if found is None:
             yield f"{probe.kind:18} {'none':>8} {'':35} {said} {missed[1].said if missed else ''}"
@@ -134,9 +138,9 @@ def _tried(bench: Bench, number: int, probe: Probe, change: float) -> Outcome:
 Found = tuple[float, Outcome]
 
 
-def _search(tried: Callable[[float], Outcome]) -> tuple[Found | None, Found | None]:
+def _search(tried: Callable[[float], Outcome], change: float) -> tuple[Found | None, Found | None]:
     """The smallest change that was found, and the largest below it that was not."""
-    found, missed, change = None, None, 0.1
+    found, missed = None, None
     while change >= LEAST and missed is None:
         outcome = tried(change)
         if outcome.verdict == "right":
