@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from tests.comparison import build
+from tfdiff.causes.engine import explain_finding
+from tfdiff.comparison.compare import compare
+from tfdiff.trace.reader import open_trace
+
 from . import programs
 from .programs import Program, features
 
@@ -192,6 +197,17 @@ def test_activation_of_small_values(first):
     elu = FUNCTIONS["elu"]
     cause = first(small("a.py", "Elu", elu), small("b.py", "Tanh", np.tanh))
     assert (cause.code, cause.constants) == ("activation", {"a": "elu", "b": "tanh"})
+
+
+@pytest.mark.parametrize("lacks", ["a", "b"])
+def test_bias_of_zeros(tmp_path, lacks):
+    """A bias that changes nothing yet is told by its being there, since all gradients are clipped by one norm."""
+    plans = [build.Plan(clip_norm=1e-3, steps=1, bias=side != lacks) for side in "ab"]
+    a = build.record(tmp_path / "a.h5", plans[0])
+    b = build.record(tmp_path / "b.h5", plans[1], reference=plans[0])
+    with open_trace(a) as one, open_trace(b) as other:
+        result = compare(one, other, explain=explain_finding)
+    assert [(cause.code, cause.constants[lacks]) for cause in result.causes] == [("bias-missing", None)]
 
 
 def test_bias_in_front_of_keras_swish(first):

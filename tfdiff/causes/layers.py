@@ -173,35 +173,63 @@ def _activation_fix(scene: Scene, index: int, wanted: str, found: str) -> str:
 
 def bias_missing(scene: Scene) -> Proposal | None:
     """One side adds a vector of its own that has no counterpart; the other goes on from the sum's first operand."""
+    if scene.finding.kind == "absent":
+        return _idle_bias(scene)
     for cut in scene.cuts:
         a, b = _bias(scene, scene.a, cut.a), _bias(scene, scene.b, cut.b)
         if (a is None) == (b is None):
             continue
         side, other, index = (scene.a, scene.b, cut.b) if a is not None else (scene.b, scene.a, cut.a)
         node, variable = a or b or (0, 0)
-        bias = side.before(variable)
-        if bias is None or not goes_on(other, index, side, node):
-            continue
         x = cut.x_b if side is scene.a else cut.x_a
-        shaped = bias.reshape(-1, *[1] * (x.ndim - 2)) if _channels_first(side, node, x, bias) else bias
-        before = side.error(node, x)
-        name = plain(side.trace.variables[variable].name)
-        has, lacks = ("A", "B") if side is scene.a else ("B", "A")
-        fix = (
-            f"add a bias of shape {list(bias.shape)} (tf.Variable(tf.zeros({list(bias.shape)})), or use_bias=True)"
-            if has == "A"
-            else "leave the bias out (use_bias=False)"
-        )
-        return Proposal(
-            before,
-            side.error(node, x + shaped),
-            f"{has} adds the bias {name}, {lacks} has none here",
-            f"{fix}{at(scene.finding.divergence.b)}",
-            {"a": name if has == "A" else None, "b": name if has == "B" else None},
-            fitted=0,
-            doubt=0.02,
-        )
+        if goes_on(other, index, side, node):
+            return _missing(scene, side, node, variable, x, side.error(node, x))
     return None
+
+
+def _idle_bias(scene: Scene) -> Proposal | None:
+    """A bias on one side that is zero still, so that only its being there tells."""
+    for side in scene.sides:
+        seen = None if side.frontier is None else side.observations[side.frontier]
+        if seen is None or seen.site.op not in ADDS or len(seen.inputs) != 2:
+            continue
+        for operand, vector in (seen.inputs, seen.inputs[::-1]):
+            variable, x = side.variable_of(vector), side.array(operand)
+            if variable is not None and x is not None and not _is_read(scene, side, variable):
+                return _missing(scene, side, seen.index, variable, x, scene.finding.divergence.error)
+    return None
+
+
+def _is_read(scene: Scene, side: Side, variable: int) -> bool:
+    """Whether the other side reads the counterpart of a variable in this step."""
+    other, pairs = (scene.b, scene.pair_of_a) if side is scene.a else (scene.a, scene.pair_of_b)
+    pair = pairs.get(variable)
+    known = None if pair is None else pair.b if side is scene.a else pair.a
+    reads = (seen.site for seen in other.with_role("weight") if seen.site.phase == "forward")
+    return known is not None and any(site.variable == known for site in reads)
+
+
+def _missing(scene: Scene, side: Side, node: int, variable: int, x: Floats, before: float) -> Proposal | None:
+    bias = side.before(variable)
+    if bias is None or bias.ndim != 1:
+        return None
+    shaped = bias.reshape(-1, *[1] * (x.ndim - 2)) if _channels_first(side, node, x, bias) else bias
+    name = plain(side.trace.variables[variable].name)
+    has, lacks = ("A", "B") if side is scene.a else ("B", "A")
+    fix = (
+        f"add a bias of shape {list(bias.shape)} (tf.Variable(tf.zeros({list(bias.shape)})), or use_bias=True)"
+        if has == "A"
+        else "leave the bias out (use_bias=False)"
+    )
+    return Proposal(
+        before,
+        side.error(node, x + shaped),
+        f"{has} adds the bias {name}, {lacks} has none here",
+        f"{fix}{at(scene.finding.divergence.b)}",
+        {"a": name if has == "A" else None, "b": name if has == "B" else None},
+        fitted=0,
+        doubt=0.02,
+    )
 
 
 def _bias(scene: Scene, side: Side, index: int) -> tuple[int, int] | None:
