@@ -183,3 +183,23 @@ def test_windows(first, a, b, code, kind):
     cause = first(pooled("a.py", *a, kind), pooled("b.py", *b, kind))
     assert cause.code == code
     assert cause.error_after < 1e-6
+
+
+@pytest.mark.parametrize("kinds", [("MaxPool", "AvgPool"), ("AvgPool", "MaxPool")])
+@pytest.mark.parametrize("b", [(2, 2, "VALID"), (3, 3, "VALID")])
+def test_kind_of_pooling(first, kinds, b):
+    """The mean for the maximum is told, and another window besides."""
+    cause = first(pooled("a.py", 2, 2, "VALID", kinds[0]), pooled("b.py", *b, kinds[1]))
+    assert (cause.code, cause.constants["a"]["kind"], cause.constants["b"]["kind"]) == ("stride-or-pool", *kinds)
+    assert ("strides" in cause.constants["b"]) == (b[0] == 3)
+    assert cause.fix.startswith("max pooling" if kinds[0] == "MaxPool" else "average pooling")
+    assert cause.error_after < 1e-6
+
+
+def test_another_function_of_the_window_is_unexplained(first):
+    """What is neither the mean nor the maximum of a window has no name."""
+    b = pooled("b.py", 2, 2, "VALID", "AvgPool")
+    for record in b.records:
+        if record.site.op == "AvgPool":
+            record.value[...] = record.value * record.value
+    assert first(pooled("a.py", 2, 2, "VALID", "MaxPool"), b).code == "unexplained"

@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
+from tests.comparison import build
+from tfdiff.causes.engine import explain_finding
+from tfdiff.comparison.compare import compare
+from tfdiff.trace.reader import open_trace
+
 from . import programs
 from .programs import Program, features
 
@@ -177,3 +182,45 @@ def test_average_over_half_the_positions_is_unexplained(first):
         pooled("b.py", lambda p, h, _: p.op("Mean", p.value(h)[:, 1:].mean(1), h, line=5)),
     )
     assert (cause.code, cause.b.source) == ("unexplained", "b.py:5")
+
+
+def test_activation_of_small_values(first):
+    """Where the values are so small that tanh hardly changes them, the op says that it is one."""
+
+    def small(script, kind, function):
+        p = Program(script)
+        h = p.dense(p.input(features() * np.float32(5e-3)), "hidden", 12, bias=False)
+        h = p.op(kind, function(p.value(h).astype(np.float64)), h, line=4)
+        programs.squared(p, p.dense(h, "out", 3, line=9), p.input(np.ones((24, 3), np.float32)))
+        return p
+
+    elu = FUNCTIONS["elu"]
+    cause = first(small("a.py", "Elu", elu), small("b.py", "Tanh", np.tanh))
+    assert (cause.code, cause.constants) == ("activation", {"a": "elu", "b": "tanh"})
+
+
+@pytest.mark.parametrize("lacks", ["a", "b"])
+def test_bias_of_zeros(tmp_path, lacks):
+    """A bias that changes nothing yet is told by its being there, since all gradients are clipped by one norm."""
+    plans = [build.Plan(clip_norm=1e-3, steps=1, bias=side != lacks) for side in "ab"]
+    a = build.record(tmp_path / "a.h5", plans[0])
+    b = build.record(tmp_path / "b.h5", plans[1], reference=plans[0])
+    with open_trace(a) as one, open_trace(b) as other:
+        result = compare(one, other, explain=explain_finding)
+    assert [(cause.code, cause.constants[lacks]) for cause in result.causes] == [("bias-missing", None)]
+
+
+def test_bias_in_front_of_keras_swish(first):
+    """`x * sigmoid(1 * x)`, as Keras 2 writes it, takes the same as `x * sigmoid(x)`."""
+
+    def swish(script, *, bias, factor):
+        p = Program(script)
+        h = p.dense(p.input(features()), "hidden", 12, bias=bias)
+        inner = p.op("Mul", p.value(h) * 1, h, p.constant(1.0)) if factor else h
+        gate = p.op("Sigmoid", 1 / (1 + np.exp(-p.value(inner))), inner)
+        h = p.op("Times", p.value(h) * p.value(gate), h, gate)
+        programs.squared(p, p.dense(h, "out", 3, line=9), p.input(np.ones((24, 3), np.float32)))
+        return p
+
+    cause = first(swish("a.py", bias=True, factor=True), swish("b.py", bias=False, factor=False))
+    assert cause.code == "bias-missing"

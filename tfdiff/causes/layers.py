@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NONE = "none"
 SAMPLE = 2048
+BY_OP = {"Relu": "relu", "Elu": "elu", "Selu": "selu", "Tanh": "tanh", "Softsign": "softsign"}
 ADDS = frozenset({"Add", "AddV2", "BiasAdd"})
 
 
@@ -24,9 +25,9 @@ def activation(scene: Scene) -> Proposal | None:
     """The same tensor goes through another function, through none, or one more: each side's function is identified."""
     for cut in scene.cuts:
         a, b = find_function(scene, scene.a, cut.a, cut.x_a), find_function(scene, scene.b, cut.b, cut.x_b)
-        if a is None and b is not None and _goes_on(scene.a, cut.a, scene.b, b[1]):
+        if a is None and b is not None and goes_on(scene.a, cut.a, scene.b, b[1]):
             a = (NONE, cut.a, 0)
-        if b is None and a is not None and _goes_on(scene.b, cut.b, scene.a, a[1]):
+        if b is None and a is not None and goes_on(scene.b, cut.b, scene.a, a[1]):
             b = (NONE, cut.b, 0)
         if a is None or b is None or a[0] == b[0]:
             continue
@@ -58,6 +59,10 @@ def find_function(scene: Scene, side: Side, index: int, x: Floats) -> tuple[str,
             best = (found[0], name, found[1])
     if best is not None:
         return best[1], best[2], 0
+    for bad in alike:  # values so small that the function hardly changes them: the op itself tells which it is
+        named = BY_OP.get(side.observations[bad].site.op)
+        if named and index in side.observations[bad].inputs and side.error(bad, _value(named, x)) <= scene.tolerance:
+            return named, bad, 0
     for bad in alike:
         y = side.array(bad)
         fitted = None if y is None else _fitted(x, y.reshape(x.shape), max(scene.tolerance, 5e-5))
@@ -114,11 +119,22 @@ def _value(name: str, x: Floats) -> Floats:
     return np.where(x > 0, x, constant * lower)
 
 
-def _goes_on(side: Side, index: int, other: Side, function: int) -> bool:
+def goes_on(side: Side, index: int, other: Side, function: int) -> bool:
     """Whether `side` feeds the tensor itself to the kind of op that `other` feeds the function's result to."""
-    users = {side.observations[user].site.op for user in side.users(index)}
-    beyond = {other.observations[user].site.op for user in other.users(function)}
-    return bool(users & beyond)
+    return bool(_ops_behind(side, index) & _ops_behind(other, function))
+
+
+def _ops_behind(side: Side, index: int) -> set[str]:
+    """The kinds of op that take a tensor, those included that take it times 1 or plus 0 (as Keras 2 writes `swish`)."""
+    users = side.users(index)
+    behind = [further for user in users if _changes_nothing(side, user) for further in side.users(user)]
+    return {side.observations[user].site.op for user in (*users, *behind)}
+
+
+def _changes_nothing(side: Side, index: int) -> bool:
+    seen = side.observations[index]
+    neutral = {"Mul": 1.0, "RealDiv": 1.0, "AddV2": 0.0, "Sub": 0.0}.get(seen.site.op)
+    return neutral is not None and neutral in [side.scalar(operand) for operand in seen.inputs]
 
 
 def _said(name: str) -> str:
@@ -157,35 +173,63 @@ def _activation_fix(scene: Scene, index: int, wanted: str, found: str) -> str:
 
 def bias_missing(scene: Scene) -> Proposal | None:
     """One side adds a vector of its own that has no counterpart; the other goes on from the sum's first operand."""
+    if scene.finding.kind == "absent":
+        return _idle_bias(scene)
     for cut in scene.cuts:
         a, b = _bias(scene, scene.a, cut.a), _bias(scene, scene.b, cut.b)
         if (a is None) == (b is None):
             continue
         side, other, index = (scene.a, scene.b, cut.b) if a is not None else (scene.b, scene.a, cut.a)
         node, variable = a or b or (0, 0)
-        bias = side.before(variable)
-        if bias is None or not _goes_on(other, index, side, node):
-            continue
         x = cut.x_b if side is scene.a else cut.x_a
-        shaped = bias.reshape(-1, *[1] * (x.ndim - 2)) if _channels_first(side, node, x, bias) else bias
-        before = side.error(node, x)
-        name = plain(side.trace.variables[variable].name)
-        has, lacks = ("A", "B") if side is scene.a else ("B", "A")
-        fix = (
-            f"add a bias of shape {list(bias.shape)} (tf.Variable(tf.zeros({list(bias.shape)})), or use_bias=True)"
-            if has == "A"
-            else "leave the bias out (use_bias=False)"
-        )
-        return Proposal(
-            before,
-            side.error(node, x + shaped),
-            f"{has} adds the bias {name}, {lacks} has none here",
-            f"{fix}{at(scene.finding.divergence.b)}",
-            {"a": name if has == "A" else None, "b": name if has == "B" else None},
-            fitted=0,
-            doubt=0.02,
-        )
+        if goes_on(other, index, side, node):
+            return _missing(scene, side, node, variable, x, side.error(node, x))
     return None
+
+
+def _idle_bias(scene: Scene) -> Proposal | None:
+    """A bias on one side that is zero still, so that only its being there tells."""
+    for side in scene.sides:
+        seen = None if side.frontier is None else side.observations[side.frontier]
+        if seen is None or seen.site.op not in ADDS or len(seen.inputs) != 2:
+            continue
+        for operand, vector in (seen.inputs, seen.inputs[::-1]):
+            variable, x = side.variable_of(vector), side.array(operand)
+            if variable is not None and x is not None and not _is_read(scene, side, variable):
+                return _missing(scene, side, seen.index, variable, x, scene.finding.divergence.error)
+    return None
+
+
+def _is_read(scene: Scene, side: Side, variable: int) -> bool:
+    """Whether the other side reads the counterpart of a variable in this step."""
+    other, pairs = (scene.b, scene.pair_of_a) if side is scene.a else (scene.a, scene.pair_of_b)
+    pair = pairs.get(variable)
+    known = None if pair is None else pair.b if side is scene.a else pair.a
+    reads = (seen.site for seen in other.with_role("weight") if seen.site.phase == "forward")
+    return known is not None and any(site.variable == known for site in reads)
+
+
+def _missing(scene: Scene, side: Side, node: int, variable: int, x: Floats, before: float) -> Proposal | None:
+    bias = side.before(variable)
+    if bias is None or bias.ndim != 1:
+        return None
+    shaped = bias.reshape(-1, *[1] * (x.ndim - 2)) if _channels_first(side, node, x, bias) else bias
+    name = plain(side.trace.variables[variable].name)
+    has, lacks = ("A", "B") if side is scene.a else ("B", "A")
+    fix = (
+        f"add a bias of shape {list(bias.shape)} (tf.Variable(tf.zeros({list(bias.shape)})), or use_bias=True)"
+        if has == "A"
+        else "leave the bias out (use_bias=False)"
+    )
+    return Proposal(
+        before,
+        side.error(node, x + shaped),
+        f"{has} adds the bias {name}, {lacks} has none here",
+        f"{fix}{at(scene.finding.divergence.b)}",
+        {"a": name if has == "A" else None, "b": name if has == "B" else None},
+        fitted=0,
+        doubt=0.02,
+    )
 
 
 def _bias(scene: Scene, side: Side, index: int) -> tuple[int, int] | None:
