@@ -37,6 +37,9 @@ class Program:
     records: list[Record] = field(default_factory=list)
     own: list[Record] = field(default_factory=list)
     """What the run started with of its own, where it was replaced."""
+    versions: dict[str, str] = field(default_factory=dict)
+    seeds: int = 0
+    """Seed variables that are made and not read, as Keras 3 makes one per dropout."""
     keep: bool = True
     """False: of inner tensors only sketches are kept."""
 
@@ -159,7 +162,7 @@ class Program:
                 "noise": True,
             }
             reference = "a.h5" if pairs else None
-            writer.header(Header(self.script, (), {}, {}, reference, shared if pairs else {}, pairs))
+            writer.header(Header(self.script, (), self.versions, {}, reference, shared if pairs else {}, pairs))
             kinds = {name: "state" if name in self.states else "weight" for name in self.index}
             layers = {name: name.split("/")[0] if self.keras else None for name in self.index}
             writer.variables(
@@ -175,6 +178,10 @@ class Program:
                         f"{self.script}:3",
                     )
                     for name, number in self.index.items()
+                ]
+                + [
+                    Variable(len(self.index) + number, "seed_generator/state", (2,), "uint32", False, "seed")
+                    for number in range(self.seeds)
                 ]
             )
             self.records, kept = [], self.records

@@ -19,17 +19,17 @@ def program(script: str, drop, *, keras: bool = False, x: np.ndarray | None = No
     return p
 
 
-def draw(p: Program, h: int) -> int:
+def draw(p: Program, h: int, seed: int = 7) -> int:
     """The same uniform draw in both programs."""
-    return p.noise(np.random.default_rng(7).random(p.value(h).shape).astype(np.float32))
+    return p.noise(np.random.default_rng(seed).random(p.value(h).shape).astype(np.float32))
 
 
-def drop(rate: float, **about):
+def drop(rate: float, seed: int = 7, **about):
     """As `nn_ops._dropout` does it: scale, compare, select."""
     about.setdefault("line", 5)
 
     def apply(p: Program, h: int) -> int:
-        u = draw(p, h)
+        u = draw(p, h, seed)
         keep = p.op("GreaterEqual", p.value(u) >= rate, u, p.constant(rate), **about)
         scale = p.constant(1 / (1 - rate))
         scaled = p.op("Mul", p.value(h) * p.value(scale), h, scale, **about)
@@ -148,6 +148,31 @@ def test_absent_in_a_keras_model_is_the_training_flag(first):
     cause = first(a, program("b.py", lambda _, h: h, keras=True))
     assert (cause.code, cause.constants) == ("training-flag", {"a": pytest.approx(0.3), "b": 0.0})
     assert cause.fix.startswith("call the model with training=True")
+
+
+@pytest.mark.parametrize(
+    ("versions", "seeds", "code"),
+    [
+        ({"keras": "3.15.1"}, 1, "training-flag"),
+        ({"keras": "3.15.1"}, 0, "arch-missing-layer"),
+        ({"keras": "3.15.1", "tf_keras": "2.21.0"}, 0, "training-flag"),
+    ],
+)
+def test_a_dropout_that_is_there_has_a_seed(first, versions, seeds, code):
+    """Keras 3 makes a seed variable for each dropout: without one that is not read there is none to be switched on."""
+    a = program("a.py", drop(0.3, layer="drop", layer_class="Dropout"), keras=True)
+    b = program("b.py", lambda _, h: h, keras=True)
+    b.versions, b.seeds = versions, seeds
+    assert first(a, b).code == code
+
+
+def test_a_second_dropout_behind_the_first(first):
+    """A dropout on what was dropped already is a layer more, though the other side draws as many numbers."""
+
+    def twice(p: Program, h: int) -> int:
+        return drop(0.3, seed=8)(p, drop(0.3)(p, h))
+
+    assert first(program("a.py", drop(0.3)), program("b.py", twice)).code == "arch-extra-layer"
 
 
 def test_absent_in_raw_code_is_a_missing_layer(first):

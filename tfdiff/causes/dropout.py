@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfdiff.causes.scene import Cut, Floats, Scene, Side
 
 EXACT = 1e-5
+RECURRENT = frozenset({"SimpleRNN", "LSTM", "GRU"})
 
 
 @dataclass(frozen=True)
@@ -262,8 +263,9 @@ def _common(scene: Scene, cut: Cut, a: Drop, b: Drop) -> float:
 
 
 def _passes(side: Side, index: int, other: Side, drop: int) -> bool:
-    """Whether `side` draws nothing and feeds the tensor to an op that `other` has behind its dropout."""
-    drawn = {seen.size for seen in side.with_role("noise")}
+    """Whether `side` draws nothing for the tensor and feeds the tensor to an op that `other` has behind its dropout."""
+    known = side.ancestors((index,))
+    drawn = {seen.size for seen in side.with_role("noise") if seen.index not in known}
     users = {side.observations[user].site.op for user in side.users(index)}
     beyond = {other.observations[user].site.op for user in other.users(drop)}
     return side.observations[index].size not in drawn and bool(users & beyond)
@@ -274,7 +276,7 @@ def _absent(scene: Scene, cut: Cut, drop: Drop, before: float, after: float, *, 
     keras = all(_in_layer(side, index) for side, index in ((scene.a, a_index), (scene.b, b_index)))
     rates = {"a": 0.0 if in_b else _rounded(drop.rate), "b": _rounded(drop.rate) if in_b else 0.0}
     place = scene.finding.divergence.b
-    if keras:
+    if keras and _may_have_dropout(scene.a if in_b else scene.b):
         on, off = ("B", "A") if in_b else ("A", "B")
         rate = percent(_rounded(drop.rate))
         summary = f"dropout is on in {on} ({rate}) and off in {off}: {off}'s model does not run in training mode"
@@ -290,6 +292,25 @@ def _absent(scene: Scene, cut: Cut, drop: Drop, before: float, after: float, *, 
     )
     fix = f"add tf.nn.dropout(x, rate={number(_rounded(drop.rate))}) in front of the op{at(place, called=True)}"
     return Proposal(before, after, summary, fix, rates, code="arch-missing-layer", doubt=0.15)
+
+
+def _may_have_dropout(side: Side) -> bool:
+    """Whether a Keras model has a dropout that the step did not use; True where that is not known.
+
+    In Keras 3 a `Dropout` makes a seed variable, which it reads in training mode only; so does a recurrent layer.
+    """
+    versions = side.trace.header.versions
+    if "tf_keras" in versions or "keras" not in versions:
+        return True
+    read = {seen.site.variable for seen in side.observations}
+    idle = sum(v.kind == "seed" and index not in read for index, v in side.trace.variables.items())
+    sites = {(seen.site.layer or "", seen.site.layer_class or "") for seen in side.observations}
+    recurrent = {
+        path.rpartition("/")[0] if kind.endswith("Cell") else path
+        for path, kind in sites
+        if kind.removesuffix("Cell") in RECURRENT
+    }
+    return idle > len(recurrent)
 
 
 def _in_layer(side: Side, index: int) -> bool:
