@@ -262,11 +262,57 @@ def test_penalty_left_out_next_to_another_fault_of_the_loss(diff):
     assert [cause.code for cause in result.causes] == ["loss-regularization-missing"]
 
 
-def test_penalty_of_another_strength_is_unexplained(first):
-    """Both have a penalty: none is missing."""
-    a = classifier("a.py", penalized({"hidden/w": 1e-3}), one_hot())
-    cause = first(a, classifier("b.py", penalized({"hidden/w": 3e-3}), one_hot()))
-    assert cause.code == "unexplained"
+@pytest.mark.parametrize("share", [0.5, 1.1, 3.0])
+def test_penalty_of_another_strength(first, share):
+    """Both have a penalty: both strengths are fitted, one kind of weight by another."""
+    a = classifier("a.py", penalized({"hidden/w": 1e-3, "out/w": 2e-3}), one_hot())
+    cause = first(a, classifier("b.py", penalized({"hidden/w": 1e-3, "out/w": 2e-3 * share}), one_hot()))
+    assert cause.code == "loss-regularization-missing"
+    assert cause.constants == {"a": pytest.approx(2e-3, rel=1e-3), "b": pytest.approx(2e-3 * share, rel=1e-3)}
+    assert "out/w" in cause.summary
+    assert "hidden/w" not in cause.summary
+
+
+def test_penalty_missing_for_one_of_two_weights(first):
+    """The other weight's penalty is where it was."""
+    a = classifier("a.py", penalized({"hidden/w": 1e-3, "out/w": 1e-3}), one_hot())
+    cause = first(a, classifier("b.py", penalized({"hidden/w": 1e-3}), one_hot()))
+    assert (cause.code, cause.constants) == ("loss-regularization-missing", {"a": pytest.approx(1e-3), "b": 0.0})
+    assert "out/w" in cause.summary
+
+
+def in_one_sum(strength: float, *names: str, power: int = 2):
+    """Mean squared error plus lambda * sum(all weights, joined in one vector, to a power)."""
+
+    def apply(p: Program, z: int, y: int) -> int:
+        loss = squares(np.mean)(p, z, y)
+        reads = [i for i, r in enumerate(p.records) if r.site.role == "weight" and r.site.variable is not None]
+        reads = [i for i in reads if p.records[i].site.variable in {p.index[name] for name in names}]
+        whole = np.concatenate([p.value(i).astype(np.float64).ravel() for i in reads])
+        joined = p.op("ConcatV2", whole, *reads, p.constant(0), line=14)
+        raised = p.op("Square" if power == 2 else "Pow", whole**power, joined, line=14)
+        total = p.op("Sum", np.asarray((whole**power).sum()), raised, line=14)
+        term = p.op("Mul", np.asarray(strength * (whole**power).sum()), total, p.constant(strength), line=14)
+        return p.op("AddV2", p.value(loss).astype(np.float64) + p.value(term), loss, term, line=15)
+
+    return apply
+
+
+def test_penalties_in_one_sum_and_one_by_one(first):
+    """All weights in one vector, or each by itself: only the strength counts."""
+    names = ("hidden/w", "out/w")
+    a = classifier("a.py", in_one_sum(1e-3, *names), one_hot())
+    cause = first(a, classifier("b.py", penalized(dict.fromkeys(names, 2e-3)), one_hot()))
+    assert (cause.code, cause.constants) == (
+        "loss-regularization-missing",
+        {"a": pytest.approx(1e-3), "b": pytest.approx(2e-3)},
+    )
+
+
+def test_another_power_is_no_penalty_of_a_kind(first):
+    """The sum of fourth powers is neither L1 nor L2."""
+    a = classifier("a.py", in_one_sum(1e-2, "hidden/w", "out/w", power=4), one_hot())
+    assert first(a, classifier("b.py", squares(np.mean), one_hot())).code == "unexplained"
 
 
 def test_a_constant_added_is_no_penalty(first):

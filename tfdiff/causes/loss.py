@@ -85,11 +85,14 @@ def predictions(scene: Scene) -> Iterator[tuple[Floats, Floats]]:
 
 
 def label_candidates(scene: Scene, z: Floats) -> Iterator[tuple[str, Floats]]:
-    """(kind, labels in the shape of z) for the inputs that can be labels of this prediction."""
-    tried: list[Floats] = []
-    for seen in [*scene.a.with_role("input"), *scene.b.with_role("input")]:
-        side = scene.a if seen in scene.a.observations else scene.b
-        values = side.array(seen.index) if seen.size <= z.size else None
+    """(kind, labels in the shape of z) for the inputs that can be labels of this prediction, and what is made of them
+    alike on both sides (smoothed labels).
+    """
+    tried: list[Floats] = [z]
+    inputs = [(side, seen.index) for side in scene.sides for seen in side.with_role("input")]
+    equal = [cut.x_a for cut in scene.cuts if cut.x_a.size == z.size]
+    found = [side.array(index) for side, index in inputs if side.observations[index].size <= z.size]
+    for values in [*found, *equal]:
         if values is None or not values.size or values.min() < 0:
             continue
         for kind, labels in _shaped(values, z):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Scene, Side
     from tfdiff.model import Place, Site
+    from tfdiff.pairing.variables import VariablePair
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -82,8 +83,9 @@ def optimizer_name(side: Side) -> str:
     return plain(str(found).rsplit(".", 1)[-1]) if found else "the update"
 
 
-def variables(scene: Scene, limit: int = 3) -> str:
-    """Names of A's variables that the divergence is about."""
-    names = [plain(scene.finding.a.variables[p.a].name) for p in scene.concerned if p.a in scene.finding.a.variables]
+def variables(scene: Scene, limit: int = 3, among: tuple[VariablePair, ...] | None = None) -> str:
+    """Names of A's variables that the divergence is about, or of those given."""
+    pairs = scene.concerned if among is None else among
+    names = [plain(scene.finding.a.variables[p.a].name) for p in pairs if p.a in scene.finding.a.variables]
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
