@@ -121,7 +121,7 @@ def test_label_smoothing(first, a, b):
 
 
 def test_class_weights_are_no_smoothing(first):
-    """Losses weighted by class are unexplained."""
+    """Losses weighted by class have a code of their own."""
 
     def weighted(p: Program, z: int, y: int) -> int:
         each = -(p.value(y) * np.log(softmax(p.value(z).astype(np.float64))) * np.arange(1, 6)).sum(-1)
@@ -129,10 +129,10 @@ def test_class_weights_are_no_smoothing(first):
         return p.op("Mean", np.asarray(each.mean()), losses, line=12)
 
     a, b = classifier("a.py", crossentropy(1), one_hot()), classifier("b.py", weighted, one_hot())
-    assert first(a, b).code == "unexplained"
+    assert first(a, b).code == "loss-weights"
 
 
-def test_squared_error_of_probabilities_is_unexplained(first):
+def test_squared_error_of_probabilities_is_another_kind(first):
     """Another kind of loss is not named as a cross-entropy."""
 
     def brier(p: Program, z: int, y: int) -> int:
@@ -141,7 +141,10 @@ def test_squared_error_of_probabilities_is_unexplained(first):
         return p.op("Mean", np.asarray(((p.value(q) - p.value(y)) ** 2).mean()), square, line=12)
 
     cause = first(classifier("a.py", crossentropy(1), one_hot()), classifier("b.py", brier, one_hot()))
-    assert cause.code == "unexplained"
+    assert (cause.code, cause.constants) == (
+        "loss-kind",
+        {"a": "categorical cross-entropy", "b": "mean squared error"},
+    )
     assert cause.b.source in ("b.py:11", "b.py:12")
 
 
@@ -169,6 +172,42 @@ def test_mean_over_the_batch_only(first):
         classifier("a.py", squares(np.mean), one_hot()), classifier("b.py", squares(lambda s: s.sum() / 24), one_hot())
     )
     assert (cause.code, cause.constants["ratio"]) == ("loss-reduction", pytest.approx(5))
+
+
+def test_half_the_sum_of_squares(first):
+    """tf.nn.l2_loss of the differences against their mean square."""
+
+    def apply(*, half: bool):
+        def loss(p: Program, z: int, y: int) -> int:
+            values = p.value(z).astype(np.float64) - p.value(y)
+            d = p.op("Sub", values, z, y, line=11)
+            if half:
+                return p.op("L2Loss", np.asarray(0.5 * (values**2).sum()), d, line=12)
+            square = p.op("Square", values**2, d, line=12)
+            return p.op("Mean", np.asarray((values**2).mean()), square, line=12)
+
+        return loss
+
+    cause = first(classifier("a.py", apply(half=False), one_hot()), classifier("b.py", apply(half=True), one_hot()))
+    assert (cause.code, cause.constants["ratio"]) == ("loss-reduction", pytest.approx(60))
+
+
+def test_a_sum_of_a_sum(first):
+    """Keras adds up the terms, then what it added up, then divides."""
+
+    def keras(p: Program, z: int, y: int) -> int:
+        values = ((p.value(z).astype(np.float64) - p.value(y)) ** 2).mean(1)
+        each = p.op("Mean", values, z, y, line=11)
+        total = p.op("Sum", np.asarray(values.sum()), each, line=12)
+        again = p.op("Sum", np.asarray(values.sum()), total, p.constant(0), line=12)
+        return p.op("DivNoNan", np.asarray(values.mean()), again, p.constant(24), line=12)
+
+    def plain(p: Program, z: int, y: int) -> int:
+        values = ((p.value(z).astype(np.float64) - p.value(y)) ** 2).mean(1)
+        return p.op("Sum", np.asarray(values.sum()), p.op("Mean", values, z, y, line=11), line=12)
+
+    cause = first(classifier("a.py", keras, one_hot()), classifier("b.py", plain, one_hot()))
+    assert (cause.code, cause.constants["ratio"]) == ("loss-reduction", pytest.approx(24))
 
 
 def test_a_term_summed_here_and_averaged_there(first):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tfdiff.pairing.variables import VariablePair
 
 MAX_ACCUMULATED = 64
+TAPE = 1e-4
+"""What a factor may leave of a difference between gradients out of the tape."""
 
 
 def gradient_scale(scene: Scene) -> Proposal | None:
@@ -42,7 +44,7 @@ def _of_tape(scene: Scene) -> Proposal | None:
     if not found or not np.any(g_a) or not np.any(g_b):
         return None
     k, left = proportion(g_a, g_b)
-    if left > 1e-3 or k <= 0.0 or same(k, 1.0, 1e-4) or not _each(found, k):
+    if left > max(TAPE, scene.finding.divergence.tolerance) or k <= 0.0 or same(k, 1.0, 1e-4) or not _each(found, k):
         return None
     return Proposal(
         relative_error(g_a, g_b),
@@ -50,7 +52,7 @@ def _of_tape(scene: Scene) -> Proposal | None:
         f"all {len(found)} gradients are {_times(k)} A's in B, although the forward pass and the loss agree",
         f"multiply the gradients by {number(1 / k)}{at(scene.finding.divergence.b)}",
         {"a": 1.0, "b": float(f"{k:.6g}")},
-        noise=1e-3,
+        noise=TAPE,
     )
 
 

@@ -26,6 +26,10 @@ KERAS_EPSILON = 1e-7
 # --- from_logits ---
 
 
+MAX_SUMS = 4
+"""Sums of sums that are looked through."""
+
+
 @dataclass(frozen=True)
 class Entropy:
     """A cross-entropy seen in the numbers."""
@@ -210,6 +214,8 @@ def _by_factor(scene: Scene) -> Proposal | None:
     """Both sides have c * sum(terms): c is fitted and must be 1 or one over a count of rows, columns or elements."""
     for cut in scene.cuts:
         terms, b_terms = _terms(scene.a, cut.a, cut.x_a), _terms(scene.b, cut.b, cut.x_b)
+        if any(_halved(side, index) for side, index in ((scene.a, cut.a), (scene.b, cut.b))):
+            terms, b_terms = terms**2, b_terms**2
         counts = _counts(terms.shape)
         a = _share(scene.a, cut.a, float(terms.sum()), counts)
         b = _share(scene.b, cut.b, float(b_terms.sum()), counts)
@@ -229,11 +235,19 @@ def _by_factor(scene: Scene) -> Proposal | None:
 
 def _terms(side: Side, cut: int, x: Floats) -> Floats:
     """The equal tensor; where it is a sum already, what was summed."""
-    seen = side.observations[cut]
-    if x.size == 1 and seen.site.op in ("Sum", "Mean") and seen.inputs:
-        summed = side.array(seen.inputs[0])
-        return x if summed is None else summed
+    for _ in range(MAX_SUMS):
+        seen = side.observations[cut]
+        if x.size > 1 or seen.site.op not in ("Sum", "Mean") or not seen.inputs:
+            break
+        cut = seen.inputs[0]
+        summed = side.array(cut)
+        x = x if summed is None else summed
     return x
+
+
+def _halved(side: Side, cut: int) -> bool:
+    """Whether tf.nn.l2_loss is made of the tensor: half the sum of its squares."""
+    return any(side.observations[user].site.op == "L2Loss" for user in side.users(cut))
 
 
 def _counts(shape: tuple[int, ...]) -> list[float]:
@@ -242,7 +256,7 @@ def _counts(shape: tuple[int, ...]) -> list[float]:
     found = {1.0, size}
     for extent in shape:
         found |= {float(extent), size / extent}
-    return sorted(found)
+    return sorted(found | {2.0, 2.0 * size, *(2.0 * extent for extent in shape[:1])})  # half of a sum of squares
 
 
 def _share(side: Side, cut: int, total: float, counts: list[float]) -> tuple[int, float] | None:
