@@ -39,6 +39,19 @@ def test_another_kind_of_loss(first, a, b, constants):
     assert cause.error_after < 1e-5
 
 
+def test_a_part_of_another_formula_is_no_kind(first):
+    """The absolute difference is there, but to the power of 1.5 it is no absolute error."""
+
+    def powered(p: Program, z: int, y: int) -> int:
+        size = np.abs(p.value(z).astype(np.float64) - p.value(y))
+        each = p.op("Pow", size**1.5, p.op("Abs", size, z, y, line=11), p.constant(1.5), line=12)
+        return p.op("Mean", np.asarray(p.value(each).astype(np.float64).mean()), each, line=12)
+
+    y = features(24, 5, 8)
+    a = classifier("a.py", of_difference("Square", np.square), y)
+    assert first(a, classifier("b.py", powered, y)).code == "unexplained"
+
+
 @pytest.mark.parametrize("other", [lambda d: np.abs(d) ** 1.5, lambda d: np.square(d) * (d > 0), lambda d: 1.3 * d * d])
 def test_a_loss_made_up_is_unexplained(first, other):
     """Powers, one-sided squares and factors are no kind that has a name."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfdiff.causes.functions import sigmoid, softmax
 from tfdiff.causes.loss import KERAS_EPSILON, elements, label_candidates
+from tfdiff.causes.loss_terms import added_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -147,7 +148,8 @@ def identified(
     side: Side, z: Floats, y: Floats, labels: str, known: Iterable[Formula], among: Iterable[int]
 ) -> Seen | None:
     """The loss of which the side has the terms, one per element or per row; None where it is none that is known."""
-    among = [i for i in among if MIN_TERMS <= side.observations[i].size <= z.size]
+    ways = added_up(side)
+    among = [i for i in among if i in ways and MIN_TERMS <= side.observations[i].size <= z.size]
     if not among or z.size > MAX_TERMS or z.shape != y.shape:
         return None
     for formula in known:

@@ -11,7 +11,41 @@ if TYPE_CHECKING:
 
 SUMS = frozenset({"Add", "AddV2", "AddN", "Sum", "Pack"})
 SAME = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims"})
+PRODUCTS = frozenset({"Mul", "RealDiv", "DivNoNan"})
+ONE_OPERAND = SAME | {"Neg", "Mean", "StopGradient"}
 MAX_TERMS = 64
+
+
+def added_up(side: Side) -> set[int]:
+    """Tensors that are only added up, or multiplied by what is not learned, on their way to the loss."""
+    if ("added up",) not in side.memo:
+        side.memo["added up",] = _added_up(side)
+    found: set[int] = side.memo["added up",]
+    return found
+
+
+def _added_up(side: Side) -> set[int]:
+    members: set[int] = set()
+    todo = [seen.index for seen in side.with_role("loss")][:1]
+    while todo:
+        index = todo.pop()
+        if index < 0 or index in members:
+            continue
+        members.add(index)
+        seen = side.observations[index]
+        moving = [operand for operand in seen.inputs if operand >= 0 and learned(side, operand)]
+        linear = seen.site.op in SUMS | ONE_OPERAND or seen.site.role == "loss"
+        product = (
+            seen.site.op in PRODUCTS and len(moving) == 1 and (seen.site.op == "Mul" or moving == [seen.inputs[0]])
+        )
+        if linear or product or seen.site.op == "Sub":
+            todo += moving
+    return members
+
+
+def learned(side: Side, index: int) -> bool:
+    """Whether a tensor depends on variables."""
+    return any(side.observations[i].site.role in ("weight", "state") for i in side.ancestors((index,)))
 
 
 def weighted_sum(side: Side, loss: int, leaves: set[int]) -> dict[int, float] | None:

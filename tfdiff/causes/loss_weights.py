@@ -10,7 +10,7 @@ import numpy as np
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.loss import predictions
 from tfdiff.causes.loss_functions import FIT, MAX_TERMS, MIN_TERMS, formulas, targets
-from tfdiff.causes.loss_terms import weighted_sum
+from tfdiff.causes.loss_terms import learned, weighted_sum
 from tfdiff.causes.scene import same
 from tfdiff.causes.words import at, number
 from tfdiff.pairing.distance import relative_error
@@ -126,18 +126,13 @@ def _of_samples(side: Side, index: int, terms: Floats, values: Floats) -> Weight
     """Weights that flow into the op as a tensor of their own."""
     for operand in side.observations[index].inputs if side.observations[index].site.op == "Mul" else ():
         weights = side.array(operand) if operand >= 0 else None
-        if weights is None or weights.size not in (terms.shape[0], terms.size) or _learned(side, operand):
+        if weights is None or weights.size not in (terms.shape[0], terms.size) or learned(side, operand):
             continue
         shape = terms.shape if weights.size == terms.size else (-1, *[1] * (terms.ndim - 1))
         full = np.asarray(np.broadcast_to(weights.reshape(shape), terms.shape))
         if _varies(full) and full.min() >= 0.0 and relative_error(full * terms, values) <= FIT:
             return Weighted(index, full, "sample")
     return None
-
-
-def _learned(side: Side, index: int) -> bool:
-    """Whether a tensor depends on variables: then it is no weight of a sample."""
-    return any(side.observations[i].site.role in ("weight", "state") for i in side.ancestors((index,)))
 
 
 def _of_classes(index: int, terms: Floats, values: Floats, groups: Floats) -> Weighted | None:
@@ -207,9 +202,7 @@ def _said(found: Weighted) -> str:
 
 def _fix(wanted: Weighted, of: str) -> str:
     if wanted.of == "nothing":
-        return (
-            f"leave the weights out (class_weight=, sample_weight=, pos_weight= or a product with the terms): by {of}"
-        )
+        return f"leave the {of} weights out ({of}_weight=, or a product with the terms)"
     if wanted.of == "sample":
         return "multiply the terms by A's sample weights (sample_weight=) before they are added up"
     table = ", ".join(f"{k}: {number(value)}" for k, value in enumerate(wanted.table[:MAX_NAMED]))
