@@ -120,6 +120,23 @@ def test_label_smoothing(first, a, b):
     assert (cause.code, cause.constants) == ("loss-smoothing", {"a": pytest.approx(a), "b": pytest.approx(b)})
 
 
+def test_smoothed_labels_are_no_weighted_ones(diff):
+    """Smoothing multiplies the labels, not the terms of the loss: it has one cause."""
+
+    def step_by_step(share: float):
+        def apply(p: Program, z: int, y: int) -> int:
+            scaled = p.op("Mul", p.value(y) * (1 - share), y, p.constant(1 - share), line=11)
+            labels = p.op("AddV2", p.value(scaled) + share / 5, scaled, p.constant(share / 5), line=11)
+            each = -(p.value(labels) * np.log(softmax(p.value(z).astype(np.float64)))).sum(-1)
+            losses = p.op("SoftmaxCrossEntropyWithLogits", each, z, labels, line=12)
+            return p.op("Mean", np.asarray(each.mean()), losses, line=12)
+
+        return apply
+
+    result = diff(classifier("a.py", step_by_step(0.1), one_hot()), classifier("b.py", step_by_step(0.05), one_hot()))
+    assert [cause.code for cause in result.causes] == ["loss-smoothing"]
+
+
 def test_class_weights_are_no_smoothing(first):
     """Losses weighted by class have a code of their own."""
 

@@ -60,6 +60,18 @@ def test_a_loss_made_up_is_unexplained(first, other):
     assert first(a, classifier("b.py", of_difference("Pow", other), y)).code == "unexplained"
 
 
+def test_one_more_term_is_no_kind(first):
+    """A has absolute errors, B squared ones besides."""
+
+    def both(p: Program, z: int, y: int) -> int:
+        losses = [of_difference(kind, f)(p, z, y) for kind, f in (("Square", np.square), ("Abs", np.abs))]
+        return p.op("AddV2", np.asarray(p.value(losses[0]) + p.value(losses[1])), *losses, line=16)
+
+    y = features(24, 5, 8)
+    a = classifier("a.py", of_difference("Abs", np.abs), y)
+    assert first(a, classifier("b.py", both, y)).code == "unexplained"
+
+
 CLASSES = np.array([1.0, 5.0, 0.5, 2.0, 1.5])
 
 

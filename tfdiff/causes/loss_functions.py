@@ -9,7 +9,6 @@ import numpy as np
 
 from tfdiff.causes.functions import sigmoid, softmax
 from tfdiff.causes.loss import KERAS_EPSILON, elements, label_candidates
-from tfdiff.causes.loss_terms import added_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -139,7 +138,7 @@ def formulas(side: Side) -> tuple[Formula, ...]:
     for index in sorted(operands):
         value = side.scalar(index) if index >= 0 and side.observations[index].site.role == "constant" else None
         if value is not None and value > 0.0 and not any(abs(value - known) < 1e-9 for known in found):
-            found.append(value)
+            found.append(float(f"{value:.6g}"))
     huber = [Formula("Huber loss", f"Huber(delta={delta:.4g})", _huber(delta), "any", delta) for delta in found[:8]]
     return (*FORMULAS, *huber)
 
@@ -148,8 +147,7 @@ def identified(
     side: Side, z: Floats, y: Floats, labels: str, known: Iterable[Formula], among: Iterable[int]
 ) -> Seen | None:
     """The loss of which the side has the terms, one per element or per row; None where it is none that is known."""
-    ways = added_up(side)
-    among = [i for i in among if i in ways and MIN_TERMS <= side.observations[i].size <= z.size]
+    among = [i for i in among if MIN_TERMS <= side.observations[i].size <= z.size]
     if not among or z.size > MAX_TERMS or z.shape != y.shape:
         return None
     for formula in known:

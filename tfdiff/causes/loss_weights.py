@@ -10,7 +10,7 @@ import numpy as np
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.loss import predictions
 from tfdiff.causes.loss_functions import FIT, MAX_TERMS, MIN_TERMS, formulas, targets
-from tfdiff.causes.loss_terms import learned, weighted_sum
+from tfdiff.causes.loss_terms import added_up, learned, weighted_sum
 from tfdiff.causes.scene import same
 from tfdiff.causes.words import at, number
 from tfdiff.pairing.distance import relative_error
@@ -109,9 +109,11 @@ def _groups(scene: Scene, terms: Floats) -> Iterator[Floats]:
 
 def _weighted(side: Side, terms: Floats, groups: Floats | None) -> Weighted | None:
     """The terms with weights if the side has such a tensor, else as they are if it has these."""
+    ways = added_up(side)
     for index in side.bad:
         seen = side.observations[index]
-        values = side.array(index) if seen.size == terms.size and "float" in seen.dtype else None
+        term = index in ways and seen.size == terms.size and "float" in seen.dtype
+        values = side.array(index) if term and learned(side, index) else None
         if values is None:
             continue
         found = None if groups is None else _of_classes(index, terms, values.reshape(terms.shape), groups)
