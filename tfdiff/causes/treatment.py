@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tfdiff.pairing.pairs import convert_back, taken
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side
     from tfdiff.pairing.variables import VariablePair
+    from tfdiff.trace.block import Block
 
 FIT = 1e-3
 MAX_STEPS = 6
@@ -44,15 +45,15 @@ class Treatment:
     """One of KINDS."""
     constant: float = 1.0
 
-    def apply(self, gradients: list[Floats]) -> list[Floats]:
-        """The gradients after it."""
+    def apply(self, gradients: list[Floats], rest: float) -> list[Floats]:
+        """The gradients after it; `rest` is the sum of squares of all others."""
         c = self.constant
         if self.kind == "value":
             return [np.clip(g, -c, c) for g in gradients]
         if self.kind == "norm":
             return [g * min(1.0, c / max(_norm(g), TINY)) for g in gradients]
         if self.kind == "global norm":
-            return [g * min(1.0, c / max(_norm(joined(gradients)), TINY)) for g in gradients]
+            return [g * min(1.0, c / max(_whole(gradients, rest), TINY)) for g in gradients]
         return [g * c for g in gradients]
 
 
@@ -64,6 +65,8 @@ class Flow:
     handed: list[Floats]
     noise: float
     """Relative rounding of what was handed on."""
+    rest: float = 0.0
+    """Sum of squares of the gradients of all other variables: they count for the global norm."""
 
 
 def treated(scene: Scene, *, scaled: bool) -> Proposal | None:
@@ -77,7 +80,7 @@ def treated(scene: Scene, *, scaled: bool) -> Proposal | None:
     if scaled != ({a.kind, b.kind} <= {"none", "scale"}):
         return None
     wanted, found = joined(flows[0].handed), joined(flows[1].handed)
-    predicted = joined(a.apply(flows[1].tape))
+    predicted = joined(a.apply(flows[1].tape, flows[1].rest))
     constants = {"a": _constant(a), "b": _constant(b)}
     return Proposal(
         relative_error(wanted, found),
@@ -88,6 +91,10 @@ def treated(scene: Scene, *, scaled: bool) -> Proposal | None:
         fitted=(a.kind != "none") + (b.kind != "none"),
         noise=max(FIT, 4.0 * flows[0].noise, 4.0 * flows[1].noise),
     )
+
+
+def _whole(gradients: list[Floats], rest: float) -> float:
+    return float(np.sqrt(_norm(joined(gradients)) ** 2 + rest))
 
 
 def _norm(values: Floats) -> float:
@@ -131,22 +138,31 @@ def _read_flow(scene: Scene, side: Side, step: int) -> Flow | None:
             found[seen.site.role][seen.site.variable] = np.asarray(block.array(seen.index)).astype(np.float64)
     variables = [pair.a if side is scene.a else pair.b for pair in pairs]
     tape, applied = (_all(side is scene.a, pairs, variables, found[role]) for role in found)
+    given = None
     if scene.lockstep and side is scene.b:  # what its optimizer was handed was made of A's
         given = _flow(scene, scene.a, step)
         tape = [] if given is None else given.tape
     if not tape:
         return None
+    rest = _rest(block, tape) if given is None else given.rest
     if applied and relative_error(joined(tape), joined(applied)) > 1e-4:
-        return Flow(tape, applied, 1e-6)
+        return Flow(tape, applied, 1e-6, rest)
     shown = None if _settings(side).get("momentum") else _of_updates(scene, side, step, tape, variables)
-    return shown or _declared(side, tape, found["weight gradient"])
+    return replace(shown, rest=rest) if shown else _declared(side, tape, rest)
+
+
+def _rest(block: Block, tape: list[Floats]) -> float:
+    """Sum of squares of the gradients of which `tape` has none."""
+    whole = sum(seen.stats.norm**2 for seen in block.observations if seen.site.role == "weight gradient")
+    rest = float(whole) - _norm(joined(tape)) ** 2
+    return rest if rest > 1e-6 * whole else 0.0
 
 
 def _settings(side: Side) -> dict[str, Any]:
     return dict(side.optimizer().get("config") or {})
 
 
-def _declared(side: Side, tape: list[Floats], everything: dict[int | None, Floats]) -> Flow | None:
+def _declared(side: Side, tape: list[Floats], rest: float) -> Flow | None:
     """What an adaptive optimizer says it does with the gradients it is handed: its updates do not show it."""
     config = _settings(side)
     if not config:
@@ -154,9 +170,7 @@ def _declared(side: Side, tape: list[Floats], everything: dict[int | None, Float
     kind, constant = next(((k, config[name]) for k, name in KERAS.items() if config.get(name)), ("none", 1.0))
     if not isinstance(constant, (int, float)):
         return None
-    if kind == "global norm":  # of all gradients, whichever the divergence is about
-        kind, constant = "scale", min(1.0, float(constant) / max(_norm(joined(everything.values())), TINY))
-    return Flow(tape, Treatment(kind, float(constant)).apply(tape), 1e-6)
+    return Flow(tape, Treatment(kind, float(constant)).apply(tape, rest), 1e-6, rest)
 
 
 def _all(
@@ -207,12 +221,12 @@ def _identify(scene: Scene, side: Side, flow: Flow) -> Treatment | None:
         "scale": proportion(joined(flow.tape), handed)[0],
         "value": float(np.abs(handed).max()),
         "norm": max(_norm(g) for g in flow.handed),
-        "global norm": _norm(handed),
+        "global norm": _norm(handed) / _norm(joined(flow.tape)) * _whole(flow.tape, flow.rest),
     }
     best: tuple[float, Treatment] | None = None
     for kind in KINDS:
         found = Treatment(kind, constants[kind])
-        if found.constant <= 0.0 or relative_error(joined(found.apply(flow.tape)), handed) > limit:
+        if found.constant <= 0.0 or relative_error(joined(found.apply(flow.tape, flow.rest)), handed) > limit:
             continue
         if kind == "none":
             return found
@@ -226,5 +240,5 @@ def _elsewhere(scene: Scene, side: Side, found: Treatment) -> float:
     """The largest error of the same treatment in other steps; infinite where there are none."""
     steps = [step for step in range(min(side.trace.steps, MAX_STEPS)) if step != scene.step]
     others = [flow for flow in (_flow(scene, side, step) for step in steps) if flow is not None]
-    errors = [relative_error(joined(found.apply(flow.tape)), joined(flow.handed)) for flow in others]
+    errors = [relative_error(joined(found.apply(flow.tape, flow.rest)), joined(flow.handed)) for flow in others]
     return max(errors, default=float("inf"))
