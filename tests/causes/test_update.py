@@ -154,6 +154,25 @@ def test_clipping(first, kind, c):
     assert cause.error_after < 1e-3
 
 
+def test_the_global_norm_is_that_of_all_gradients(first):
+    """One weight is clipped by the norm of all: the gradients that agree count."""
+    whole: list[float] = []
+
+    def apply(p: Program, name: str, g: np.ndarray, step: int) -> None:
+        if name == "out/w":
+            x = features()
+            rows = 2 * (x @ p.weights["out/w"] + p.weights["out/b"] - 1) / 72
+            total = float(np.sqrt((g**2).sum() + (rows.sum(0) ** 2).sum()))
+            whole.append(total)
+            g = g * min(1.0, 0.2 / total)
+        sgd(0.05, shown=False)(p, name, g, step)
+
+    a = program("a.py", apply, optimizer=told(0.05), steps=3)
+    assert min(whole) > 0.2
+    cause = first(a, program("b.py", sgd(0.05, shown=False), optimizer=told(0.05), steps=3))
+    assert (cause.code, cause.constants) == ("grad-clipping", {"a": pytest.approx(0.2, rel=1e-3), "b": None})
+
+
 def test_clipping_inside_an_adaptive_optimizer(first):
     """Updates that are no multiple of the gradients do not show it; the optimizer's settings do."""
 
