@@ -154,6 +154,26 @@ def test_clipping(first, kind, c):
     assert cause.error_after < 1e-3
 
 
+def by_value(c: float, rate: float = 0.05):
+    """Plain SGD on clipped gradients, the rate a constant of the update."""
+    return lambda p, name, g, step: sgd(rate)(p, name, np.clip(g, -c, c), step)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e9, 0.02), (0.02, 0.03)])
+def test_clipping_where_no_optimizer_tells_its_rate(first, a, b):
+    """Then the rate is read from the update."""
+    cause = first(program("a.py", by_value(a), steps=3), program("b.py", by_value(b), steps=3))
+    wanted = None if a > 1 else pytest.approx(a, rel=1e-3)
+    assert (cause.code, cause.constants) == ("grad-clipping", {"a": wanted, "b": pytest.approx(b, rel=1e-3)})
+
+
+@pytest.mark.parametrize("function", [np.tanh, lambda g: np.maximum(g, 0.0), lambda g: np.sign(g) * np.abs(g) ** 0.9])
+def test_a_treatment_made_up_is_unexplained(first, function):
+    """What no one calls clipping."""
+    other = program("b.py", lambda p, name, g, step: sgd(0.05)(p, name, function(g), step), steps=3)
+    assert first(program("a.py", sgd(0.05), steps=3), other).code == "unexplained"
+
+
 def test_the_global_norm_is_that_of_all_gradients(first):
     """One weight is clipped by the norm of all: the gradients that agree count."""
     whole: list[float] = []

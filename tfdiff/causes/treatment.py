@@ -202,12 +202,44 @@ def _of_updates(scene: Scene, side: Side, step: int, tape: list[Floats], variabl
 
 
 def _rate(scene: Scene, side: Side, step: int) -> float | None:
-    """The rate that the side's optimizer tells of a step, else the other's."""
+    """The rate that the side's optimizer tells of a step or that its updates show, else the other's."""
     for each in (side, *scene.sides):
         told = [optimizer.get("learning_rate") for optimizer in each.trace.step(step).info.optimizers]
         if told and isinstance(told[0], (int, float)) and told[0] > 0 and all(rate == told[0] for rate in told):
             return float(told[0])
+        variables = [pair.a if each is scene.a else pair.b for pair in scene.concerned]
+        shown = None if told else _shown_rate(each.trace.step(step), variables)
+        if shown is not None:
+            return shown
     return None
+
+
+def _shown_rate(block: Block, variables: list[int]) -> float | None:
+    """The number that all variables' gradients are multiplied by just before they are taken off."""
+    rates: dict[int | None, float] = {}
+    for seen in block.observations:
+        if seen.site.role != "assign" or seen.site.phase != "update" or not seen.inputs:
+            continue
+        change = _subtracted(block, seen.inputs[-1], of_assign=seen.site.op.startswith("AssignSub"))
+        operands = () if change is None else block.observations[change].inputs
+        scalars = [block.observations[i] for i in operands if i >= 0 and block.observations[i].size == 1]
+        if len(scalars) == 1 and len(operands) <= 2:
+            rates[seen.site.variable] = scalars[0].stats.mean
+    found = {rates.get(variable) for variable in variables}
+    rate = found.pop() if len(found) == 1 else None
+    return rate if rate is not None and rate > 0.0 else None
+
+
+def _subtracted(block: Block, index: int, *, of_assign: bool) -> int | None:
+    """The product that is taken off a variable: by the assignment itself, or in front of it."""
+    if index < 0:
+        return None
+    seen = block.observations[index]
+    if not of_assign and seen.site.op == "Sub":
+        index = seen.inputs[1]
+    elif not of_assign:
+        return None
+    return index if index >= 0 and block.observations[index].site.op == "Mul" else None
 
 
 def _identify(scene: Scene, side: Side, flow: Flow) -> Treatment | None:
