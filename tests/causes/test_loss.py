@@ -337,6 +337,26 @@ def test_penalty_missing_for_one_of_two_weights(first):
     assert "out/w" in cause.summary
 
 
+def test_penalty_on_a_weight_of_zeros(first):
+    """A bias that begins with zeros is penalized, too: it adds nothing yet."""
+
+    def penalize(strength: float):
+        def apply(p: Program, z: int, y: int) -> int:
+            name = p.variable("shift", np.zeros(5))
+            moved = p.op("AddV2", p.value(z) + p.weights[name], z, p.read(name), line=10)
+            return penalized({"hidden/w": strength, "shift": strength}, l1=True)(p, moved, y)
+
+        return apply
+
+    a = classifier("a.py", penalize(1e-3), one_hot())
+    cause = first(a, classifier("b.py", penalize(2e-3), one_hot()))
+    assert (cause.code, cause.constants) == (
+        "loss-regularization-missing",
+        {"a": pytest.approx(1e-3), "b": pytest.approx(2e-3)},
+    )
+    assert "shift" not in cause.summary
+
+
 def in_one_sum(strength: float, *names: str, power: int = 2):
     """Mean squared error plus lambda * sum(all weights, joined in one vector, to a power)."""
 

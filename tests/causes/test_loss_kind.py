@@ -99,6 +99,18 @@ def test_class_weights(first, gathered):
     assert "class_weight={0: 1, 1: 5" in cause.fix
 
 
+def test_predictions_of_another_shape(first):
+    """(rows, 1) here, (rows,) there: the same numbers in the same order."""
+    y = features(24, 1, 8)
+
+    def flat(p: Program, z: int, at: int) -> int:
+        z, at = (p.op("Squeeze", p.value(i)[:, 0], i, line=11) for i in (z, at))
+        return of_difference("Abs", np.abs)(p, z, at)
+
+    cause = first(classifier("a.py", of_difference("Square", np.square), y), classifier("b.py", flat, y))
+    assert (cause.code, cause.constants["b"]) == ("loss-kind", "mean absolute error")
+
+
 def test_other_class_weights(first):
     """Both sides have weights."""
     a = classifier("a.py", by_class(CLASSES), one_hot())

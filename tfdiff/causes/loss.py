@@ -73,19 +73,20 @@ def _apart(x: Floats, y: Floats, reduce: Callable[[Floats], Floats]) -> float:
 
 
 def predictions(scene: Scene) -> Iterator[tuple[Floats, Floats]]:
-    """Equal tensors that could be what goes into the loss: the cuts, then the last equal activations."""
+    """Equal tensors that could be what goes into the loss, in A's shape: the cuts, then the last equal activations."""
     seen: set[int] = set()
     for cut in scene.cuts:
         seen.add(cut.a)
-        yield cut.x_a, cut.x_b
+        if cut.x_a.size == cut.x_b.size:
+            yield cut.x_a, cut.x_b.reshape(cut.x_a.shape)
     pairing = scene.finding.pairing
     if pairing is None:
         return
     candidates = [m for m in pairing.matches if m.equal and scene.a.observations[m.a].site.role == "activation"]
     for match in reversed(candidates[-40:]):
         x_a, x_b = (side.array(i) for side, i in ((scene.a, match.a), (scene.b, match.b)))
-        if match.a not in seen and x_a is not None and x_b is not None and x_a.ndim >= 1 and x_a.size > 3:
-            yield x_a, x_b
+        if match.a not in seen and x_a is not None and x_b is not None and x_a.ndim >= 1 and x_a.size == x_b.size > 3:
+            yield x_a, x_b.reshape(x_a.shape)
 
 
 def label_candidates(scene: Scene, z: Floats) -> Iterator[tuple[str, Floats]]:

@@ -99,7 +99,7 @@ def _groups(scene: Scene, terms: Floats) -> Iterator[Floats]:
     for side in scene.sides:
         for seen in side.with_role("input"):
             y = side.array(seen.index) if seen.shape and seen.shape[0] == terms.shape[0] else None
-            if y is None:
+            if y is None or not y.size:
                 continue
             if y.size == terms.size and np.array_equal(y, np.floor(y)):
                 yield y.reshape(terms.shape)
@@ -140,7 +140,7 @@ def _of_samples(side: Side, index: int, terms: Floats, values: Floats) -> Weight
 def _of_classes(index: int, terms: Floats, values: Floats, groups: Floats) -> Weighted | None:
     """One factor for all terms of a class, another for another."""
     classes = np.unique(groups)
-    if not 2 <= len(classes) <= MAX_CLASSES or terms.size < 2 * len(classes):
+    if groups.shape != terms.shape or not 2 <= len(classes) <= MAX_CLASSES or terms.size < 2 * len(classes):
         return None
     weights, table = np.ones_like(terms), []
     for one in classes:

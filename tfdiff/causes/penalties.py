@@ -62,7 +62,7 @@ def _unequal(scene: Scene, a: list[Penalty], b: list[Penalty]) -> list[Unequal]:
             x, y = in_a.get((pair.a, kind), 0.0), in_b.get((pair.b, kind), 0.0)
             if not same(x, y, RESOLUTION):
                 found.setdefault((pair.a, pair.b, kind), Unequal(pair, kind, x, y))
-    return list(found.values())
+    return [one for one in found.values() if _sum(scene, one, "b" if one.b else "a") != 0.0]
 
 
 def _sum(scene: Scene, unequal: Unequal, side: str) -> float | None:

@@ -124,8 +124,10 @@ def _read(side: Side, index: int, factor: float) -> Penalty | None:
     value, variables = side.scalar(index), _weights(side, index)
     weights = [side.before(variable) for variable in variables]
     known = [w for w in weights if w is not None]
-    if value is None or len(known) < len(weights):
+    if value is None or not variables or len(known) < len(weights):
         return None
+    if value == 0.0 and not any(np.any(w) for w in known):
+        return Penalty(index, 0.0, "L2", 0.0, ())  # of zeros nothing can be told, nor do they add anything
     behind = side.ancestors((index,))
     for kind in ("L2", "L1"):
         total = float(sum(power(w, kind).sum() for w in known))
