@@ -99,6 +99,15 @@ def test_class_weights(first, gathered):
     assert "class_weight={0: 1, 1: 5" in cause.fix
 
 
+def test_the_fix_names_the_classes_of_the_batch(first):
+    """A class that is not in the batch has no weight that could be told."""
+    labels = one_hot()
+    labels[labels[:, 1] == 1] = np.eye(5, dtype=np.float32)[3]
+    cause = first(classifier("a.py", by_class(CLASSES), labels), classifier("b.py", crossentropy(1), labels))
+    assert cause.constants["a"] == pytest.approx(CLASSES[[0, 2, 3, 4]])
+    assert "class_weight={0: 1, 2: 0.5, 3: 2, 4: 1.5}" in cause.fix
+
+
 def test_predictions_of_another_shape(first):
     """(rows, 1) here, (rows,) there: the same numbers in the same order."""
     y = features(24, 1, 8)

@@ -37,6 +37,8 @@ class Weighted:
     """class, sample or nothing."""
     table: tuple[float, ...] = ()
     """By class, in order of the classes in the batch."""
+    classes: tuple[float, ...] = ()
+    """These classes."""
 
 
 def loss_weights(scene: Scene) -> Proposal | None:
@@ -149,7 +151,8 @@ def _of_classes(index: int, terms: Floats, values: Floats, groups: Floats) -> We
         table.append(float((terms[chosen] * values[chosen]).sum()) / square if square > 0.0 else 1.0)
         weights[chosen] = table[-1]
     fits = min(table) >= 0.0 and relative_error(weights * terms, values) <= FIT
-    return Weighted(index, weights, "class", tuple(table)) if fits and _varies(weights) else None
+    found = Weighted(index, weights, "class", tuple(table), tuple(float(one) for one in classes))
+    return found if fits and _varies(weights) else None
 
 
 def _varies(weights: Floats) -> bool:
@@ -207,7 +210,10 @@ def _fix(wanted: Weighted, of: str) -> str:
         return f"leave the {of} weights out ({of}_weight=, or a product with the terms)"
     if wanted.of == "sample":
         return "multiply the terms by A's sample weights (sample_weight=) before they are added up"
-    table = ", ".join(f"{k}: {number(value)}" for k, value in enumerate(wanted.table[:MAX_NAMED]))
+    table = ", ".join(
+        f"{number(one)}: {number(value)}"
+        for one, value in list(zip(wanted.classes, wanted.table, strict=True))[:MAX_NAMED]
+    )
     return f"class_weight={{{table}}}, or multiply the terms by the weight of their class before they are added up"
 
 
