@@ -43,6 +43,14 @@ NOT_OURS = frozenset({"grad-clipping"})
 """Told by others, with what they know of it."""
 ALIKE = 1e-3
 """Relative difference up to which two constants are one."""
+ARGUMENTS = frozenset({"nesterov", "momentum", "beta_1", "beta_2", "rho", "epsilon", "amsgrad", "centered"})
+"""Settings that optimizers of the library take by that name."""
+PLACES = {
+    "outside": "epsilon behind the root",
+    "inside": "epsilon inside the root",
+    "hat": "epsilon behind the root of the corrected squares",
+}
+DECAYS = {"": "", "coupled": "added to the gradient", "decoupled": "taken off the weights"}
 NAMES = {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop", "adagrad": "Adagrad"}
 
 
@@ -60,13 +68,22 @@ class Rules:
 
 
 def other_optimizer(scene: Scene) -> Proposal | None:
-    """B's rule with one setting of A's updates as A does."""
+    """B's rule with one setting of A's updates as A does; with all that differ, where several do."""
     found = rules_of(scene)
-    if found is None or len(found.codes) != 1 or found.codes[0] in NOT_OURS:
+    if found is None or not found.codes or NOT_OURS & set(found.codes):
         return None
-    code, a, b = found.codes[0], found.a, found.b
-    rates = a.rates if code == "optimizer-kind" else b.rates
-    return _proposal(scene, found, _with(a.rule, b.rule, code), rates, _words(scene, code, found))
+    a, b = found.a, found.b
+    if found.codes == ("optimizer-kind",):
+        return _proposal(scene, found, a.rule, a.rates, _words(scene, found.codes[0], found))
+    tries = [_proposal(scene, found, _with(a.rule, b.rule, c), b.rates, _words(scene, c, found)) for c in found.codes]
+    best = min(tries, key=lambda proposal: proposal.after)
+    if len(tries) == 1 or best.after <= best.noise:
+        return best
+    # None alone is all of it: the one that matters most stands for all of them.
+    rest = [code for code in found.codes if code != best.code]
+    also = "; ".join(difference(code, a.rule, b.rule) for code in rest)
+    all_of_it = _proposal(scene, found, a.rule, b.rates, _words(scene, best.code or "", found))
+    return replace(all_of_it, summary=f"{best.summary}; and {also}", doubt=0.02 * len(rest))
 
 
 def other_rate(scene: Scene) -> Proposal | None:
@@ -216,27 +233,43 @@ def _words(scene: Scene, code: str, found: Rules) -> Words:
             f"{names[0]} as in A",
             {"a": names[0], "b": names[1]},
         )
-    names = [name for name in GROUPS[code] if getattr(a, name) != getattr(b, name)]
-    said = [", ".join(f"{_readable(name)} {_value(getattr(rule, name))}" for name in names) for rule in (a, b)]
+    names = _names(code, a, b)
     values = [[_constant(getattr(rule, name)) for name in names] for rule in (a, b)]
     constants = {side: one[0] if len(one) == 1 else one for side, one in zip("ab", values, strict=True)}
-    wanted = ", ".join(f"{name}={_value(getattr(a, name))}" for name in names)
-    if scene.b.optimizer():
-        fix = f"{optimizer_name(scene.b)}({wanted})"
+    argument = ", ".join(f"{name}={_value(getattr(a, name))}" for name in names if name in ARGUMENTS)
+    if scene.b.optimizer() and argument:
+        fix = f"{optimizer_name(scene.b)}({argument})"
     else:
-        fix = f"{said[0]} instead of {said[1]} in the update"
-    summary = f"the optimizer has {said[1]} in B, {said[0]} in A: equal gradients, other updates"
-    return Words(code, summary, fix, constants)
+        fix = f"{_phrase(a, names)}, as in A, instead of {_phrase(b, names)}"
+    return Words(code, f"{difference(code, a, b)}: equal gradients, other updates", fix, constants)
 
 
-def _readable(name: str) -> str:
-    return {"place": "epsilon"}.get(name, name.replace("_", " ") if name.startswith("decay") else name)
+def difference(code: str, a: Rule, b: Rule) -> str:
+    """`the optimizer has beta_1 0.9 in B, beta_1 0.8 in A`."""
+    names = _names(code, a, b)
+    return f"the optimizer has {_phrase(b, names)} in B, {_phrase(a, names)} in A"
+
+
+def _names(code: str, a: Rule, b: Rule) -> list[str]:
+    """The settings behind a code that are not the same."""
+    return [name for name in GROUPS[code] if getattr(a, name) != getattr(b, name)]
+
+
+def _phrase(rule: Rule, names: Sequence[str]) -> str:
+    """Settings as one says them."""
+    said = {
+        "place": PLACES[rule.place],
+        "corrected": f"moments {'' if rule.corrected else 'not '}corrected for their start",
+        "initial": f"squares that start from {number(rule.initial)}",
+        "decay": f"weight decay {number(rule.decay)}" if rule.decay else "no weight decay",
+        "decay_kind": DECAYS[rule.decay_kind],
+    }
+    parts = [said.get(name, f"{name} {_value(getattr(rule, name))}") for name in names]
+    return ", ".join(part for part in parts if part)
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    return number(value) if isinstance(value, float) else f"'{value}'"
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _constant(value: Any) -> Any:

@@ -30,6 +30,10 @@ FEW = 192
 MAX_CONSTANTS = 12
 MAX_TRIES = 40_000
 """Candidates that are tried before a side's rule counts as unknown."""
+TINY_SUM = 1e-3
+"""Least sum of squares that one begins with on purpose."""
+SHORTEST = 0.3
+"""Least share of a mean of squares that is kept."""
 FAMILIES = {
     "SGD": "sgd",
     "GradientDescentOptimizer": "sgd",
@@ -165,13 +169,13 @@ def _stages(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[I
     decay: dict[str, Any] = {"decay_kind": "fitted"}
     yield _candidates(constants)
     yield (replace(rule, **decay) for rule in _candidates(constants))
+    for share in _distinct(constants, 0.0, 0.2):
+        coupled: dict[str, Any] = {"decay_kind": "coupled", "decay": share}
+        yield (replace(rule, **coupled) for rule in _candidates(constants))
     for clip in clips:
         yield (replace(rule, **clip) for rule in _candidates(constants))
         yield (replace(rule, **clip, **decay) for rule in _candidates(constants))
     yield _rare(constants)
-    for share in _distinct(constants, 0.0, 0.2):
-        coupled: dict[str, Any] = {"decay_kind": "coupled", "decay": share}
-        yield (replace(rule, **coupled) for rule in _candidates(constants))
 
 
 def _clips(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[dict[str, Any]]:
@@ -194,11 +198,13 @@ def _candidates(constants: Sequence[float]) -> Iterator[Rule]:
     for rho, epsilon, place in product(shares, small, ("inside", "outside")):
         if epsilon or place == "outside":
             yield Rule("rmsprop", rho=rho, epsilon=epsilon, place=place)
-    for initial, epsilon, place in product([0.0, *_distinct(constants, 0.0, 2.0)], small, ("inside", "outside")):
-        if epsilon or place == "outside":
+    for initial, epsilon, place in product([0.0, *_distinct(constants, TINY_SUM, 2.0)], small, ("inside", "outside")):
+        # Inside the root epsilon and what the sum begins with are one number: the small one is epsilon.
+        if epsilon < TINY_SUM and (epsilon or place == "outside"):
             yield Rule("adagrad", initial=initial, epsilon=epsilon, place=place)
     kinds = [("outside", True), ("hat", True), ("outside", False), ("inside", True)]
-    for beta_1, beta_2, epsilon, (place, corrected) in product(shares, shares, small, kinds):
+    long = [share for share in shares if share > SHORTEST]
+    for beta_1, beta_2, epsilon, (place, corrected) in product(shares, long, small, kinds):
         if epsilon or place == "outside":
             yield Rule("adam", beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, place=place, corrected=corrected)
 
