@@ -13,7 +13,7 @@ from tfdiff.causes.histories import history, looked_up, sample, settings, usable
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.optimizer import others_agree
 from tfdiff.causes.recognition import EQUAL, recognise, told_rules
-from tfdiff.causes.rules import run
+from tfdiff.causes.rules import clipped, run
 from tfdiff.causes.scene import joined, same
 from tfdiff.causes.words import creator, number, optimizer_name, plain
 from tfdiff.pairing.distance import relative_error
@@ -36,11 +36,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "optimizer-centered": ("centered",),
     "optimizer-accumulator": ("initial",),
     "weight-decay": ("decay", "decay_kind"),
-    "grad-clipping": ("clip_kind", "clip"),
 }
 """What a difference of these settings is called."""
-NOT_OURS = frozenset({"grad-clipping"})
-"""Told by others, with what they know of it."""
 ALIKE = 1e-3
 """Relative difference up to which two constants are one."""
 ARGUMENTS = frozenset({"nesterov", "momentum", "beta_1", "beta_2", "rho", "epsilon", "amsgrad", "centered"})
@@ -70,7 +67,7 @@ class Rules:
 def other_optimizer(scene: Scene) -> Proposal | None:
     """B's rule with one setting of A's updates as A does; with all that differ, where several do."""
     found = rules_of(scene)
-    if found is None or not found.codes or NOT_OURS & set(found.codes):
+    if found is None or not found.codes:
         return None
     a, b = found.a, found.b
     if found.codes == ("optimizer-kind",):
@@ -123,6 +120,8 @@ class Words:
 def _proposal(scene: Scene, found: Rules, rule: Rule, rates: Sequence[float], words: Words) -> Proposal:
     moments = _seen(scene, found)
     mine = found.moments[0][scene.step]
+    source = (found.a if scene.lockstep else found.b).rule  # the gradients' own side knows how they are clipped
+    rule = replace(rule, clip_kind=source.clip_kind, clip=source.clip)
     after = run(rule, moments, rates[: scene.step + 1])[-1]
     return Proposal(
         relative_error(mine.update, moments[-1].update),
@@ -194,7 +193,16 @@ def _told_apart(scene: Scene, updates: list[Update], *, doubted: bool) -> Rules 
     if len({codes for *_, codes in best}) > 1:
         return None
     a, b, codes = min(best, key=lambda pair: max(pair[0].error, pair[1].error))
+    if not _clipped_alike(scene, (a, b), moments):
+        return None
     return Rules(a, b, (moments[0], moments[1]), codes, tuple(updates))
+
+
+def _clipped_alike(scene: Scene, fits: tuple[Fit, Fit], moments: list[list[Moment]]) -> bool:
+    """Whether both rules work on the same gradient, wherever it was clipped: else clipping is what differs."""
+    mine = moments[0][scene.step]
+    other = mine if scene.lockstep else moments[1][scene.step]
+    return relative_error(clipped(fits[0].rule, mine), clipped(fits[1].rule, other)) <= ALIKE
 
 
 def _cost(pair: tuple[Fit, Fit, tuple[str, ...]]) -> tuple[int, int]:

@@ -92,8 +92,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
-    "lr": frozenset({"grad-scale"}),
-    "lr-schedule": frozenset({"grad-scale"}),
+    "lr": frozenset({"grad-scale", "grad-clipping"}),
+    "lr-schedule": frozenset({"grad-scale", "grad-clipping"}),
 }
 """What is not said any more once the key is proved: the same numbers in less fitting words."""
 
