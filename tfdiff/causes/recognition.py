@@ -28,7 +28,7 @@ EQUAL = 2e-3
 FEW = 192
 """Elements on which candidates are tried first."""
 MAX_CONSTANTS = 12
-MAX_TRIES = 40_000
+MAX_TRIES = 20_000
 """Candidates that are tried before a side's rule counts as unknown."""
 TINY_SUM = 1e-3
 """Least sum of squares that one begins with on purpose."""
