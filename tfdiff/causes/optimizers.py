@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.causes import optimizer
 from tfdiff.causes.histories import history, looked_up, sample, settings, usable
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.optimizer import others_agree
 from tfdiff.causes.recognition import EQUAL, recognise, told_rules
-from tfdiff.causes.rules import clipped, run
+from tfdiff.causes.rules import Rule, clipped, run
 from tfdiff.causes.scene import joined, same
 from tfdiff.causes.words import creator, number, optimizer_name, plain
 from tfdiff.pairing.distance import relative_error
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tfdiff.causes.recognition import Fit
-    from tfdiff.causes.rules import Moment, Rule
+    from tfdiff.causes.rules import Moment
     from tfdiff.causes.scene import Scene, Side, Update
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -88,21 +89,25 @@ def other_rate(scene: Scene) -> Proposal | None:
     found = rules_of(scene)
     if found is None or found.codes or others_agree(scene):
         return None
-    a, b = found.a.rates[scene.step], found.b.rates[scene.step]
-    if same(a, b, ALIKE) or not all(_visible(scene, found, side) for side in scene.sides):
+    a, b = _rate(scene, found, scene.a), _rate(scene, found, scene.b)
+    if a is None or b is None or same(a, b, ALIKE):
         return None
     moved = [m.update.any() for m in found.moments[0]]
     earlier = [same(x, y, ALIKE) for x, y in zip(found.a.rates[: scene.step], found.b.rates, strict=False)]
     later = any(equal for equal, m in zip(earlier, moved, strict=False) if m)
-    rates = [*found.b.rates[: scene.step], a]
+    rates = [*found.b.rates[: scene.step], found.a.rates[scene.step]]
     since = f" from step {scene.step} on" if later else ""
+    times = f"{number(b / a)} x A's"
     wanted = f"the same schedule as in A, learning rate {number(a)} in step {scene.step}"
-    fix = wanted if later else f"{_call(scene.b, found.b.rule)}(learning_rate={number(a)})"
+    told = f"{optimizer_name(scene.b)}(learning_rate={number(a)})"
+    plain_step = found.b.rule == Rule("sgd")
+    by_hand = f"learning rate {number(a)} instead of {number(b)}{f': w.assign_sub({number(a)} * g)' * plain_step}"
+    fix = wanted if later else told if scene.b.optimizer() else by_hand
     words = Words(
         "lr-schedule" if later else "lr",
-        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: the same rule gives both sides' updates",
+        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: equal gradients, updates {times}",
         fix,
-        {"a": float(f"{a:.4g}"), "b": float(f"{b:.4g}")},
+        {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
     )
     return _proposal(scene, found, found.b.rule, rates, words)
 
@@ -143,15 +148,23 @@ def _with(a: Rule, b: Rule, code: str) -> Rule:
     return changed if b.momentum else replace(changed, within=a.within, nesterov=a.nesterov)
 
 
-def _visible(scene: Scene, found: Rules, side: Side) -> bool:
-    """Whether a fitted rate is one: a factor on the gradients would do the same unless their size does not matter."""
-    fit = found.a if side is scene.a else found.b
-    if fit.rule.family != "sgd":
-        return True
-    if fit.told:
-        return True
-    rate = fit.rates[scene.step]
-    return any(same(rate, c, EQUAL) for c in settings(side, list(found.updates), of_a=side is scene.a))
+def _rate(scene: Scene, found: Rules, side: Side) -> float | None:
+    """A side's rate: as told, as among its constants, else as fitted; None where it may as well be something else."""
+    fit, moments = (found.a, found.moments[0]) if side is scene.a else (found.b, found.moments[1])
+    rate, told = fit.rates[scene.step], moments[scene.step].rate
+    if fit.told and told is not None:
+        return told
+    seen = [c for c in settings(side, list(found.updates), of_a=side is scene.a) if same(rate, c, EQUAL)]
+    if seen:
+        return min(seen, key=lambda c: abs(c - rate))
+    # A factor on the gradients would do the same, unless their size does not matter.
+    return rate if fit.rule.family != "sgd" else None
+
+
+def learning_rate(scene: Scene) -> Proposal | None:
+    """As the constants and a factor tell it, unless another rule is what makes the factor."""
+    found = rules_of(scene)
+    return None if found is not None and found.codes else optimizer.learning_rate(scene)
 
 
 def rules_of(scene: Scene) -> Rules | None:
@@ -287,7 +300,3 @@ def _constant(value: Any) -> Any:
 def _name(side: Side, rule: Rule) -> str:
     told = optimizer_name(side) if side.optimizer() else ""
     return told or NAMES[rule.family]
-
-
-def _call(side: Side, rule: Rule) -> str:
-    return optimizer_name(side) if side.optimizer() else NAMES[rule.family]

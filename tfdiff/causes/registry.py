@@ -59,7 +59,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
     Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
     Hypothesis(("arch-width",), ("forward",), architecture.width),
-    Hypothesis(("lr", "lr-schedule"), ("update",), optimizer.learning_rate),
+    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.other_rate),
+    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.learning_rate),
     Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(
         (
@@ -77,7 +78,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("update",),
         optimizers.other_optimizer,
     ),
-    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.other_rate),
     Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
     Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
     Hypothesis(("grad-stopped",), ("backward",), training.gradient_stopped),
