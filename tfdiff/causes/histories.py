@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
 
 MAX_STEPS = 12
+LAST_STEP = 64
+"""Divergences of later steps are not traced back to the first."""
 MAX_SETTING = 1e3
 MAX_OF_ONE = 512
 """Elements of one variable that are looked at."""
@@ -37,6 +39,8 @@ def history(scene: Scene, side: Side, updates: list[Update]) -> list[Moment]:
 
     Raises TraceError for a damaged trace.
     """
+    if scene.step > LAST_STEP:
+        return []
     trace, of_a = own_run(side), side is scene.a
     moments: list[Moment] = []
     for step in range(min(trace.steps, max(scene.step + 1, MAX_STEPS))):

@@ -39,6 +39,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "weight-decay": ("decay", "decay_kind"),
 }
 """What a difference of these settings is called."""
+NOISE = 5e-4
+"""Relative error of an update by the float32 in which betas, their powers and what they lack to one are kept."""
 ALIKE = 1e-3
 """Relative difference up to which two constants are one."""
 ARGUMENTS = frozenset({"nesterov", "momentum", "beta_1", "beta_2", "rho", "epsilon", "amsgrad", "centered"})
@@ -136,7 +138,7 @@ def _proposal(scene: Scene, found: Rules, rule: Rule, rates: Sequence[float], wo
         words.constants,
         2 - found.a.told - found.b.told,
         words.code,
-        3e-4 + 4.0 * mine.rounding,
+        NOISE + 4.0 * mine.rounding,
     )
 
 
@@ -145,6 +147,8 @@ def _with(a: Rule, b: Rule, code: str) -> Rule:
     if code == "optimizer-kind":
         return a
     changed = replace(b, **{name: getattr(a, name) for name in GROUPS[code]})
+    if code == "optimizer-bias-correction" and "inside" not in (a.place, b.place):
+        changed = replace(changed, place=a.place)
     return changed if b.momentum else replace(changed, within=a.within, nesterov=a.nesterov)
 
 
@@ -205,7 +209,8 @@ def _told_apart(scene: Scene, updates: list[Update], *, doubted: bool) -> Rules 
     best = [pair for pair in pairs if _cost(pair) == few]
     if len({codes for *_, codes in best}) > 1:
         return None
-    a, b, codes = min(best, key=lambda pair: max(pair[0].error, pair[1].error))
+    codes = best[0][2]
+    a, b, _ = min((pair for pair in pairs if pair[2] == codes), key=lambda pair: max(pair[0].error, pair[1].error))
     if not _clipped_alike(scene, (a, b), moments):
         return None
     return Rules(a, b, (moments[0], moments[1]), codes, tuple(updates))
@@ -229,6 +234,8 @@ def differing(a: Rule, b: Rule) -> tuple[str, ...]:
     if a.family != b.family:
         return ("optimizer-kind",)
     found = []
+    if a.corrected != b.corrected:  # nothing is corrected on one side, so that epsilon can only stand behind the root
+        a, b = (replace(rule, place="outside") if rule.place == "hat" else rule for rule in (a, b))
     for code, names in GROUPS.items():
         values = [(getattr(a, name), getattr(b, name)) for name in names]
         if not all(same(x, y, ALIKE) if isinstance(x, float) else x == y for x, y in values):

@@ -16,7 +16,7 @@ from tfdiff.causes.rules import Memory, Rule, advance
 from tfdiff.causes.scene import TINY, same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tfdiff.causes.rules import Moment
     from tfdiff.causes.scene import Side
@@ -125,8 +125,11 @@ def _settled(rule: Rule, memory: Memory) -> Rule | None:
 
 
 def told_rules(side: Side) -> list[Rule]:
-    """What the step's optimizer says of itself, in each way in which the versions of its class do it."""
-    about = side.optimizer()
+    """What the step's optimizers say of themselves, in each way in which the versions of their classes do it."""
+    return list(dict.fromkeys(rule for about in side.block.info.optimizers for rule in _told(about)))
+
+
+def _told(about: Mapping[str, Any]) -> list[Rule]:
     family, config = FAMILIES.get(str(about.get("class"))), about.get("config") or {}
     if family is None or not config:
         return []
