@@ -7,8 +7,11 @@ from . import programs
 from .programs import Program, features
 
 
-def hand(script: str, rule, *constants: float) -> Program:
-    """A linear model trained by `rule(memory, g, w, t)`, what is subtracted; its constants flow into the update."""
+def hand(script: str, rule, *constants: float, bias: float = 1.0) -> Program:
+    """A linear model trained by `rule(memory, g, w, t)`, what is subtracted; its constants flow into the update.
+
+    `bias` scales the bias' gradient.
+    """
     p = Program(script)
     memory: dict[str, dict] = {}
     y = np.ones((24, 3), np.float32)
@@ -17,7 +20,7 @@ def hand(script: str, rule, *constants: float) -> Program:
         z = p.dense(p.input(x), "out", 3)
         programs.squared(p, z, p.input(y))
         error = 2 * (p.value(z) - y) / y.size
-        gradients = {"out/w": (x.T @ error).astype(np.float32), "out/b": error.sum(0).astype(np.float32)}
+        gradients = {"out/w": (x.T @ error).astype(np.float32), "out/b": (bias * error.sum(0)).astype(np.float32)}
         for name, g in gradients.items():
             p.gradient(name, g)
         inputs = tuple(p.constant(c, "update") for c in constants)
@@ -128,10 +131,21 @@ def test_the_rule_is_told_from_the_numbers(first, a, b, code, constants):
 
 
 def test_two_settings_at_once_are_both_told(first):
-    """The one that matters most gives the code, the other is in the summary."""
-    cause = first(hand("a.py", *adam(b1=0.5)), hand("b.py", *adam(epsilon=0.05)))
+    """The one that matters most gives the code, the other is in the summary, and both together leave nothing."""
+    cause = first(hand("a.py", *rmsprop()), hand("b.py", *rmsprop(0.5, epsilon=1e-2)))
     assert cause.code in ("optimizer-epsilon", "optimizer-betas")
+    assert "epsilon 0.01 in B" in cause.summary
+    assert "rho 0.5 in B" in cause.summary
     assert cause.error_after < 1e-4
+
+
+def test_a_weight_that_moves_by_rounding_alone_does_not_hide_a_rate(first):
+    """A bias of which the last bit moves, alike on both sides: that says nothing about the rate."""
+    p, q = (hand(script, *sgd(rate=rate), bias=3e-6) for script, rate in (("a.py", 0.05), ("b.py", 0.0505)))
+    moved = [r.weights["out/b"] - r.initial["out/b"] for r in (p, q)]
+    assert np.any(moved[0])
+    cause = first(p, q)
+    assert (cause.code, cause.constants) == ("lr", {"a": near(0.05), "b": near(0.0505)})
 
 
 def signs(_, g, __, ___):
