@@ -168,17 +168,22 @@ def _number(config: dict[str, Any], *names: str) -> float:
 
 def _stages(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[Iterable[Rule]]:
     """Sets of candidates, simple ones first: the first set of which one fits is taken."""
-    clips = list(_clips(moments, constants))
+    shares = _shares(constants)
+    # Most programs write both shares of a mean: 0.9 * m + 0.1 * g.
+    both = [x for x in shares if _among(x, constants) and _among(1.0 - x, constants)]
     decay: dict[str, Any] = {"decay_kind": "fitted"}
-    yield _candidates(constants)
-    yield (replace(rule, **decay) for rule in _candidates(constants))
-    for share in _distinct(constants, 0.0, 0.2):
-        coupled: dict[str, Any] = {"decay_kind": "coupled", "decay": share}
-        yield (replace(rule, **coupled) for rule in _candidates(constants))
-    for clip in clips:
-        yield (replace(rule, **clip) for rule in _candidates(constants))
-        yield (replace(rule, **clip, **decay) for rule in _candidates(constants))
-    yield _rare(constants)
+    clips = list(_clips(moments, constants))
+    for among in (both, shares):
+        rules = list(_candidates(constants, shares, among))
+        yield rules
+        yield (replace(rule, **decay) for rule in rules)
+        for clip in clips:
+            yield (replace(rule, **clip) for rule in rules)
+            yield (replace(rule, **clip, **decay) for rule in rules)
+        for share in _distinct(constants, 0.0, 0.2):
+            coupled: dict[str, Any] = {"decay_kind": "coupled", "decay": share}
+            yield (replace(rule, **coupled) for rule in rules)
+        yield _rare(constants, shares, among)
 
 
 def _clips(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[dict[str, Any]]:
@@ -193,11 +198,10 @@ def _clips(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[di
             yield {"clip_kind": "value", "clip": c}
 
 
-def _candidates(constants: Sequence[float]) -> Iterator[Rule]:
-    """Rules made of the given constants."""
-    shares = _shares(constants)
+def _candidates(constants: Sequence[float], every: Sequence[float], shares: Sequence[float]) -> Iterator[Rule]:
+    """Rules made of the given constants: momentum of every share, means of squares of the given ones."""
     small = [0.0, *_distinct(constants, 0.0, 0.2)]
-    yield from _descents(Rule("sgd"), shares)
+    yield from _descents(Rule("sgd"), every)
     for rho, epsilon, place in product(shares, small, ("inside", "outside")):
         if epsilon or place == "outside":
             yield Rule("rmsprop", rho=rho, epsilon=epsilon, place=place)
@@ -212,10 +216,10 @@ def _candidates(constants: Sequence[float]) -> Iterator[Rule]:
             yield Rule("adam", beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, place=place, corrected=corrected)
 
 
-def _rare(constants: Sequence[float]) -> Iterator[Rule]:
+def _rare(constants: Sequence[float], every: Sequence[float], shares: Sequence[float]) -> Iterator[Rule]:
     """Variants that few programs write out."""
-    shares, small = _shares(constants), _distinct(constants, 0.0, 0.2)
-    for rho, epsilon, place, momentum in product(shares, small, ("inside", "outside"), [0.0, *shares]):
+    small = _distinct(constants, 0.0, 0.2)
+    for rho, epsilon, place, momentum in product(shares, small, ("inside", "outside"), [0.0, *every]):
         rule = Rule("rmsprop", rho=rho, epsilon=epsilon, place=place, momentum=momentum)
         yield replace(rule, centered=True)
         if momentum:
@@ -223,6 +227,10 @@ def _rare(constants: Sequence[float]) -> Iterator[Rule]:
         yield replace(rule, initial=1.0)
     for beta_1, beta_2, epsilon, place in product(shares, shares, small, ("outside", "hat")):
         yield Rule("adam", beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, place=place, amsgrad=True)
+
+
+def _among(value: float, constants: Sequence[float]) -> bool:
+    return any(same(value, c) for c in constants)
 
 
 def _shares(constants: Sequence[float]) -> list[float]:
