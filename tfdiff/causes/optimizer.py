@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side, Update
 
 MIN_SIZE = 16
+DECISIVE = 1e-3
+"""Relative error up to which an update can be read off the weights for its agreement to mean something."""
 EQUAL = 2e-3
 """Up to which relative difference two constants read from the traces are the same one."""
 
@@ -72,7 +74,9 @@ def others_agree(scene: Scene) -> bool:
     kinds = scene.finding.a.variables
     rest = [p for p in scene.finding.variables if p.a not in concerned and p.a in kinds and kinds[p.a].kind == "weight"]
     for update in scene.updates(rest):
-        if np.any(update.u_a) and relative_error(update.u_a, update.u_b) <= max(1e-4, 4.0 * rounding([update])):
+        limit = max(1e-4, 4.0 * rounding([update]))
+        # An update that is nothing but rounding agrees with every other.
+        if limit <= DECISIVE and np.any(update.u_a) and relative_error(update.u_a, update.u_b) <= limit:
             return True
     return False
 

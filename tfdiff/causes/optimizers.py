@@ -1,6 +1,6 @@
-"""Another optimizer, or another setting of it: both are run again on the recorded gradients, as they say they are set.
+"""Another optimizer, or another setting of it: each side's rule is told from its own updates.
 
-Each side's own settings must give its own update; then B's gradients with A's optimizer, or with one setting of A's,
+Both rules must give all recorded updates of their side; then B's rule with one setting of A's, run on the gradients,
 must give A's update.
 """
 
@@ -9,207 +9,301 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from tfdiff.causes import optimizer
+from tfdiff.causes.histories import history, looked_up, sample, settings, usable
 from tfdiff.causes.hypothesis import Proposal
-from tfdiff.causes.optimizer import rounding
-from tfdiff.causes.scene import joined
+from tfdiff.causes.optimizer import others_agree
+from tfdiff.causes.recognition import EQUAL, recognise, told_rules
+from tfdiff.causes.rules import Rule, clipped, run
+from tfdiff.causes.scene import joined, same
 from tfdiff.causes.words import creator, number, optimizer_name, plain
 from tfdiff.pairing.distance import relative_error
-from tfdiff.pairing.pairs import convert_back, taken
 
 if TYPE_CHECKING:
-    from tfdiff.causes.scene import Floats, Scene, Side, Update
+    from collections.abc import Sequence
 
-FIT = 1e-3
-MAX_STEPS = 40
-FAMILIES = {
-    "SGD": "sgd",
-    "GradientDescentOptimizer": "sgd",
-    "MomentumOptimizer": "sgd",
-    "Adam": "adam",
-    "AdamOptimizer": "adam",
-    "RMSprop": "rmsprop",
-    "RMSPropOptimizer": "rmsprop",
-    "Adagrad": "adagrad",
-    "AdagradOptimizer": "adagrad",
-}
-"""Class of an optimizer, new, legacy or of TensorFlow 1: how it updates."""
-UNUSUAL = ("amsgrad", "centered", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "decay", "use_ema")
-CAUSES: dict[str, tuple[str, ...]] = {
-    "optimizer-epsilon": ("epsilon",),
-    "optimizer-betas": ("beta_1", "beta_2", "rho"),
-    "optimizer-momentum": ("momentum",),
+    from tfdiff.causes.recognition import Fit
+    from tfdiff.causes.rules import Moment
+    from tfdiff.causes.scene import Scene, Side, Update
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "optimizer-kind": ("family",),
     "optimizer-nesterov": ("nesterov",),
+    "optimizer-momentum": ("momentum",),
+    "optimizer-betas": ("beta_1", "beta_2", "rho"),
+    "optimizer-epsilon": ("epsilon", "place"),
+    "optimizer-bias-correction": ("corrected",),
+    "optimizer-amsgrad": ("amsgrad",),
+    "optimizer-centered": ("centered",),
+    "optimizer-accumulator": ("initial",),
+    "weight-decay": ("decay", "decay_kind"),
 }
-SETTINGS = tuple(name for names in CAUSES.values() for name in names)
+"""What a difference of these settings is called."""
+NOISE = 5e-4
+"""Relative error of an update by the float32 in which betas, their powers and what they lack to one are kept."""
+ALIKE = 1e-3
+"""Relative difference up to which two constants are one."""
+ARGUMENTS = frozenset({"nesterov", "momentum", "beta_1", "beta_2", "rho", "epsilon", "amsgrad", "centered"})
+"""Settings that optimizers of the library take by that name."""
+PLACES = {
+    "outside": "epsilon behind the root",
+    "inside": "epsilon inside the root",
+    "hat": "epsilon behind the root of the corrected squares",
+}
+DECAYS = {"": "", "coupled": "added to the gradient", "decoupled": "taken off the weights"}
+NAMES = {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop", "adagrad": "Adagrad"}
 
 
 @dataclass(frozen=True)
-class Optimizer:
-    """An optimizer as it says it is set."""
+class Rules:
+    """What both sides do."""
 
-    family: str
-    ones: bool = False
-    """TensorFlow 1's RMSProp starts its mean of squares from one."""
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 0.0
-    momentum: float = 0.0
-    nesterov: float = 0.0
-    rho: float = 0.9
-    initial: float = 0.1
-
-    def update(self, gradients: list[Floats], rates: list[float], memory: Optimizer | None = None) -> Floats:
-        """The last of successive updates from an empty memory; those before it made by `memory` where it is given."""
-        if memory is not None and len(gradients) > 1 and memory.family == self.family:
-            first, second = memory.run(gradients[:-1], rates[:-1])[:2]
-            return self.run(gradients[-1:], rates[-1:], (first, second), len(gradients) - 1)[2]
-        return self.run(gradients, rates)[2]
-
-    def run(
-        self,
-        gradients: list[Floats],
-        rates: list[float],
-        slots: tuple[Floats, Floats] | None = None,
-        done: int = 0,
-    ) -> tuple[Floats, Floats, Floats]:
-        """Both slots and the last update, after `done` steps that left the given slots."""
-        first, second, moved = (np.zeros_like(gradients[0]) for _ in range(3))
-        if slots is not None:
-            first, second = slots
-        elif self.family == "adagrad" or self.ones:
-            second += 1.0 if self.ones else self.initial
-        for step, (g, rate) in enumerate(zip(gradients, rates, strict=True), done + 1):
-            if self.family == "adam":
-                first = self.beta_1 * first + (1.0 - self.beta_1) * g
-                second = self.beta_2 * second + (1.0 - self.beta_2) * g * g
-                rate_now = rate * np.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
-                moved = -rate_now * first / (np.sqrt(second) + self.epsilon)
-                continue
-            change = -rate * g
-            if self.family == "rmsprop":
-                second = self.rho * second + (1.0 - self.rho) * g * g
-                change = change / np.sqrt(second + self.epsilon)
-            elif self.family == "adagrad":
-                second = second + g * g
-                change = change / np.sqrt(second + self.epsilon)
-            first = self.momentum * first + change
-            moved = self.momentum * first + change if self.nesterov else first
-        return first, second, np.asarray(moved)
+    a: Fit
+    b: Fit
+    moments: tuple[list[Moment], list[Moment]]
+    codes: tuple[str, ...]
+    """What differs, by code."""
+    updates: tuple[Update, ...]
+    """What the rules were told from."""
 
 
 def other_optimizer(scene: Scene) -> Proposal | None:
-    """B with A's optimizer, or with one of its settings, updates as A does."""
-    a, b = (_told(side) for side in scene.sides)
-    updates = scene.updates(scene.concerned)
-    if a is None or b is None or not updates:
+    """B's rule with one setting of A's updates as A does; with all that differ, where several do."""
+    found = rules_of(scene)
+    if found is None or not found.codes:
         return None
-    u_a, u_b = joined(u.u_a for u in updates), joined(u.u_b for u in updates)
-    limit = max(FIT, 4.0 * rounding(updates))
-    inputs = [_inputs(scene, side, updates) for side in scene.sides]
-    if inputs[0] is None or inputs[1] is None or not np.any(u_a) or not np.any(u_b):
+    a, b = found.a, found.b
+    if found.codes == ("optimizer-kind",):
+        return _proposal(scene, found, a.rule, a.rates, _words(scene, found.codes[0], found))
+    tries = [_proposal(scene, found, _with(a.rule, b.rule, c), b.rates, _words(scene, c, found)) for c in found.codes]
+    best = min(tries, key=lambda proposal: proposal.after)
+    if len(tries) == 1 or best.after <= best.noise:
+        return best
+    # None alone is all of it: the one that matters most stands for all of them.
+    rest = [code for code in found.codes if code != best.code]
+    also = "; ".join(difference(code, a.rule, b.rule) for code in rest)
+    all_of_it = _proposal(scene, found, a.rule, b.rates, _words(scene, best.code or "", found))
+    return replace(all_of_it, summary=f"{best.summary}; and {also}", doubt=0.02 * len(rest))
+
+
+def other_rate(scene: Scene) -> Proposal | None:
+    """Both sides follow one rule with other rates; from a later step on: another schedule."""
+    found = rules_of(scene)
+    if found is None or found.codes or others_agree(scene):
         return None
-    if scene.lockstep:  # B's optimizer was handed A's gradients, step by step
-        inputs[1] = inputs[0][0], [*inputs[0][1][:-1], inputs[1][1][-1]]
-    gradients, rates = inputs[1]
-    # In lockstep what it remembers is A's, but for slots that have no counterpart.
-    memories = [m for m in ((a, None) if scene.lockstep else (None,)) if _fits(b, u_b, inputs[1], m, limit)]
-    if relative_error(u_a, a.update(*inputs[0])) > limit or not memories:
+    a, b = _rate(scene, found, scene.a), _rate(scene, found, scene.b)
+    if a is None or b is None or same(a, b, ALIKE):
         return None
-    tries: list[tuple[str, Optimizer, list[float]]] = [
-        (code, replace(b, **{name: getattr(a, name) for name in names}), rates) for code, names in CAUSES.items()
-    ]
-    if a.family != b.family:
-        tries = [("optimizer-kind", a, inputs[0][1])]
-    for code, changed, used in tries:
-        after = relative_error(u_a, changed.update(gradients, used, memories[0]))
-        if changed != b and after <= limit:
-            return _proposal(scene, code, (a, b), (relative_error(u_a, u_b), after), limit)
+    moved = [m.update.any() for m in found.moments[0]]
+    earlier = [same(x, y, ALIKE) for x, y in zip(found.a.rates[: scene.step], found.b.rates, strict=False)]
+    later = any(equal for equal, m in zip(earlier, moved, strict=False) if m)
+    rates = [*found.b.rates[: scene.step], found.a.rates[scene.step]]
+    since = f" from step {scene.step} on" if later else ""
+    times = f"{number(b / a)} x A's"
+    wanted = f"the same schedule as in A, learning rate {number(a)} in step {scene.step}"
+    told = f"{optimizer_name(scene.b)}(learning_rate={number(a)})"
+    plain_step = found.b.rule == Rule("sgd")
+    by_hand = f"learning rate {number(a)} instead of {number(b)}{f': w.assign_sub({number(a)} * g)' * plain_step}"
+    fix = wanted if later else told if scene.b.optimizer() else by_hand
+    words = Words(
+        "lr-schedule" if later else "lr",
+        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: equal gradients, updates {times}",
+        fix,
+        {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
+    )
+    return _proposal(scene, found, found.b.rule, rates, words)
+
+
+@dataclass(frozen=True)
+class Words:
+    """A code and how it reads."""
+
+    code: str
+    summary: str
+    fix: str
+    constants: dict[str, Any]
+
+
+def _proposal(scene: Scene, found: Rules, rule: Rule, rates: Sequence[float], words: Words) -> Proposal:
+    moments = _seen(scene, found)
+    mine = found.moments[0][scene.step]
+    source = (found.a if scene.lockstep else found.b).rule  # the gradients' own side knows how they are clipped
+    rule = replace(rule, clip_kind=source.clip_kind, clip=source.clip)
+    after = run(rule, moments, rates[: scene.step + 1])[-1]
+    return Proposal(
+        relative_error(mine.update, moments[-1].update),
+        relative_error(mine.update, after),
+        words.summary,
+        f"{plain(words.fix)}{creator(scene, scene.b)}",
+        words.constants,
+        2 - found.a.told - found.b.told,
+        words.code,
+        NOISE + 4.0 * mine.rounding,
+    )
+
+
+def _with(a: Rule, b: Rule, code: str) -> Rule:
+    """B's rule with what the code stands for as in A's."""
+    if code == "optimizer-kind":
+        return a
+    changed = replace(b, **{name: getattr(a, name) for name in GROUPS[code]})
+    if code == "optimizer-bias-correction" and "inside" not in (a.place, b.place):
+        changed = replace(changed, place=a.place)
+    return changed if b.momentum else replace(changed, within=a.within, nesterov=a.nesterov)
+
+
+def _rate(scene: Scene, found: Rules, side: Side) -> float | None:
+    """A side's rate: as told, as among its constants, else as fitted; None where it may as well be something else."""
+    fit, moments = (found.a, found.moments[0]) if side is scene.a else (found.b, found.moments[1])
+    rate, told = fit.rates[scene.step], moments[scene.step].rate
+    if fit.told and told is not None:
+        return told
+    seen = [c for c in settings(side, list(found.updates), of_a=side is scene.a) if same(rate, c, EQUAL)]
+    if seen:
+        return min(seen, key=lambda c: abs(c - rate))
+    # A factor on the gradients would do the same, unless their size does not matter.
+    return rate if fit.rule.family != "sgd" else None
+
+
+def learning_rate(scene: Scene) -> Proposal | None:
+    """As the constants and a factor tell it, unless another rule is what makes the factor."""
+    found = rules_of(scene)
+    return None if found is not None and found.codes else optimizer.learning_rate(scene)
+
+
+def rules_of(scene: Scene) -> Rules | None:
+    """Both sides' rules, of those that fit the two that differ least; None where a side has none or nothing decides."""
+    key = ("rules", scene.step, scene.concerned)
+    if key not in scene.a.memo:
+        scene.a.memo[key] = _rules_of(scene)
+    found: Rules | None = scene.a.memo[key]
+    return found
+
+
+def _rules_of(scene: Scene) -> Rules | None:
+    whole = usable(scene, scene.updates(scene.concerned))
+    # Rows that are looked up may have a way of their own: once for each look-up, or only where there is one.
+    dense = [update for update in whole if not looked_up(scene, update)]
+    among = [updates for updates in ((whole, dense) if len(dense) < len(whole) else (whole,)) if updates]
+    # What optimizers say of themselves first: where it does not hold, every rule is tried.
+    for doubted in (False, True) if any(told_rules(side) for side in scene.sides) else (True,):
+        for updates in among:
+            found = _told_apart(scene, updates, doubted=doubted)
+            if found is not None:
+                return found
     return None
 
 
-def _fits(
-    told: Optimizer, update: Floats, inputs: tuple[list[Floats], list[float]], memory: Optimizer | None, limit: float
-) -> bool:
-    return relative_error(update, told.update(*inputs, memory)) <= limit
-
-
-def _proposal(
-    scene: Scene, code: str, told: tuple[Optimizer, Optimizer], errors: tuple[float, float], limit: float
-) -> Proposal:
-    a, b = told
-    if code == "optimizer-kind":
-        names = optimizer_name(scene.a), optimizer_name(scene.b)
-        constants: dict[str, Any] = {"a": names[0], "b": names[1]}
-        summary, fix = f"B's optimizer is {names[1]}, A's is {names[0]}", f"{names[0]} as in A"
-    else:
-        changed = [name for name in CAUSES[code] if getattr(a, name) != getattr(b, name)]
-        said = [", ".join(f"{name} {number(getattr(o, name))}" for name in changed) for o in told]
-        constants = {side: [getattr(o, name) for name in changed] for side, o in zip("ab", told, strict=True)}
-        constants = {side: values[0] if len(values) == 1 else values for side, values in constants.items()}
-        summary = f"the optimizer has {said[1]} in B, {said[0]} in A: equal gradients, other updates"
-        arguments = ", ".join(f"{name}={number(getattr(a, name))}" for name in changed)
-        fix = f"{optimizer_name(scene.b)}({arguments})"
-    return Proposal(*errors, summary, f"{plain(fix)}{creator(scene, scene.b)}", constants, 0, code, limit)
-
-
-def _told(side: Side) -> Optimizer | None:
-    """The step's optimizer; None for one that is not known or does something besides."""
-    about = side.optimizer()
-    family, config = FAMILIES.get(str(about.get("class"))), about.get("config") or {}
-    if family is None or not config or any(config.get(name) for name in UNUSUAL):
-        return None
-    found = {name: _number(config, name) for name in SETTINGS}
-    found["nesterov"] = _number(config, "nesterov", "use_nesterov")
-    found["initial"] = _number(config, "initial_accumulator_value")
-    found["rho"] = _number(config, "rho", "decay_rate")
-    known = {name: value for name, value in found.items() if value is not None}
-    return Optimizer(family, ones=about.get("class") == "RMSPropOptimizer", **known)
-
-
-def _number(config: dict[str, Any], *names: str) -> float | None:
-    value = next((config[name] for name in names if name in config), None)
-    return float(value) if isinstance(value, (int, float)) else None
-
-
-def _inputs(scene: Scene, side: Side, updates: list[Update]) -> tuple[list[Floats], list[float]] | None:
-    """Gradients in A's layout, joined, and learning rates of all steps up to this one; None where one is not known."""
-    if scene.step >= MAX_STEPS:
-        return None
-    gradients, rates = [], []
-    for step in range(scene.step + 1):
-        block = side.trace.step(step)
-        optimizers = block.info.optimizers
-        rate = optimizers[0].get("learning_rate") if optimizers else None
-        found = _gradients(side, step)
-        parts = []
-        for update in updates:
-            value = found.get(update.pair.a if side is scene.a else update.pair.b)
-            try:
-                turned = None if value is None else _turned(value, update, of_a=side is scene.a)
-            except ValueError:
-                turned = None
-            if turned is None or turned.shape != update.u_a.shape:
-                return None
-            parts.append(turned)
-        if not isinstance(rate, (int, float)):
+def _told_apart(scene: Scene, updates: list[Update], *, doubted: bool) -> Rules | None:
+    sides, moments = [], []
+    for side in scene.sides:
+        steps = history(scene, side, updates)
+        seen = settings(side, updates, of_a=side is scene.a) if steps else []
+        fits = recognise(side, steps, seen, doubted=doubted) if steps else []
+        if not fits:
             return None
-        gradients.append(joined(parts))
-        rates.append(float(rate))
-    return gradients, rates
+        sides.append(fits)
+        moments.append(steps)
+    pairs = [(a, b, differing(a.rule, b.rule)) for a in sides[0] for b in sides[1]]
+    few = min(_cost(pair) for pair in pairs)
+    best = [pair for pair in pairs if _cost(pair) == few]
+    if len({codes for *_, codes in best}) > 1:
+        return None
+    codes = best[0][2]
+    a, b, _ = min((pair for pair in pairs if pair[2] == codes), key=lambda pair: max(pair[0].error, pair[1].error))
+    if not _clipped_alike(scene, (a, b), moments):
+        return None
+    return Rules(a, b, (moments[0], moments[1]), codes, tuple(updates))
 
 
-def _turned(value: Floats, update: Update, *, of_a: bool) -> Floats:
-    return np.asarray(taken(value, update.pair.a_part) if of_a else convert_back(value, update.pair))
+def _clipped_alike(scene: Scene, fits: tuple[Fit, Fit], moments: list[list[Moment]]) -> bool:
+    """Whether both rules work on the same gradient, wherever it was clipped: else clipping is what differs."""
+    mine = moments[0][scene.step]
+    other = mine if scene.lockstep else moments[1][scene.step]
+    return relative_error(clipped(fits[0].rule, mine), clipped(fits[1].rule, other)) <= ALIKE
 
 
-def _gradients(side: Side, step: int) -> dict[int | None, Floats]:
-    """What the optimizer was handed, by variable; else what came out of the tape."""
-    block = side.trace.step(step)
-    found: dict[int | None, Floats] = {}
-    for role in ("weight gradient", "applied gradient"):
-        for seen in block.observations:
-            if seen.site.role == role and seen.stored:
-                found[seen.site.variable] = np.asarray(block.array(seen.index)).astype(np.float64)
-    return found
+def _cost(pair: tuple[Fit, Fit, tuple[str, ...]]) -> tuple[int, int]:
+    """How much differs; then how much the rules do that simple ones do not."""
+    a, b, codes = pair
+    return len(codes), a.rule.complexity + b.rule.complexity
+
+
+def differing(a: Rule, b: Rule) -> tuple[str, ...]:
+    """Codes of what differs between two rules."""
+    if a.family != b.family:
+        return ("optimizer-kind",)
+    found = []
+    if a.corrected != b.corrected:  # nothing is corrected on one side, so that epsilon can only stand behind the root
+        a, b = (replace(rule, place="outside") if rule.place == "hat" else rule for rule in (a, b))
+    for code, names in GROUPS.items():
+        values = [(getattr(a, name), getattr(b, name)) for name in names]
+        if not all(same(x, y, ALIKE) if isinstance(x, float) else x == y for x, y in values):
+            found.append(code)
+    return tuple(found)
+
+
+def _seen(scene: Scene, found: Rules) -> list[Moment]:
+    """B's steps up to this one as the comparison saw them: in lockstep its optimizer was handed A's gradients."""
+    steps = found.moments[1 - scene.lockstep][: scene.step + 1]
+    if not scene.lockstep:
+        return steps
+    return [*steps[:-1], replace(steps[-1], update=joined(sample(update.u_b) for update in found.updates))]
+
+
+def _words(scene: Scene, code: str, found: Rules) -> Words:
+    a, b = found.a.rule, found.b.rule
+    if code == "optimizer-kind":
+        names = [_name(side, rule) for side, rule in zip(scene.sides, (a, b), strict=True)]
+        return Words(
+            code,
+            f"B's optimizer is {names[1]}, A's is {names[0]}: equal gradients, other updates",
+            f"{names[0]} as in A",
+            {"a": names[0], "b": names[1]},
+        )
+    names = _names(code, a, b)
+    values = [[_constant(getattr(rule, name)) for name in names] for rule in (a, b)]
+    constants = {side: one[0] if len(one) == 1 else one for side, one in zip("ab", values, strict=True)}
+    argument = ", ".join(f"{name}={_value(getattr(a, name))}" for name in names if name in ARGUMENTS)
+    if scene.b.optimizer() and argument:
+        fix = f"{optimizer_name(scene.b)}({argument})"
+    else:
+        fix = f"{_phrase(a, names)}, as in A, instead of {_phrase(b, names)}"
+    return Words(code, f"{difference(code, a, b)}: equal gradients, other updates", fix, constants)
+
+
+def difference(code: str, a: Rule, b: Rule) -> str:
+    """`the optimizer has beta_1 0.9 in B, beta_1 0.8 in A`."""
+    names = _names(code, a, b)
+    return f"the optimizer has {_phrase(b, names)} in B, {_phrase(a, names)} in A"
+
+
+def _names(code: str, a: Rule, b: Rule) -> list[str]:
+    """The settings behind a code that are not the same."""
+    return [name for name in GROUPS[code] if getattr(a, name) != getattr(b, name)]
+
+
+def _phrase(rule: Rule, names: Sequence[str]) -> str:
+    """Settings as one says them."""
+    said = {
+        "place": PLACES[rule.place],
+        "corrected": f"moments {'' if rule.corrected else 'not '}corrected for their start",
+        "initial": f"squares that start from {number(rule.initial)}",
+        "decay": f"weight decay {number(rule.decay)}" if rule.decay else "no weight decay",
+        "decay_kind": DECAYS[rule.decay_kind],
+    }
+    parts = [said.get(name, f"{name} {_value(getattr(rule, name))}") for name in names]
+    return ", ".join(part for part in parts if part)
+
+
+def _value(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def _constant(value: Any) -> Any:
+    return value if isinstance(value, str) else float(value)
+
+
+def _name(side: Side, rule: Rule) -> str:
+    told = optimizer_name(side) if side.optimizer() else ""
+    return told or NAMES[rule.family]

@@ -67,13 +67,25 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
     Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
     Hypothesis(("arch-width",), ("forward",), architecture.width),
-    Hypothesis(("lr", "lr-schedule"), ("update",), optimizer.learning_rate),
+    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.other_rate),
+    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.learning_rate),
+    Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(
-        ("optimizer-kind", "optimizer-epsilon", "optimizer-betas", "optimizer-momentum", "optimizer-nesterov"),
+        (
+            "optimizer-kind",
+            "optimizer-epsilon",
+            "optimizer-betas",
+            "optimizer-momentum",
+            "optimizer-nesterov",
+            "optimizer-bias-correction",
+            "optimizer-amsgrad",
+            "optimizer-centered",
+            "optimizer-accumulator",
+            "weight-decay",
+        ),
         ("update",),
         optimizers.other_optimizer,
     ),
-    Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
     Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
     Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
     Hypothesis(("grad-stopped",), ("backward",), training.gradient_stopped),
@@ -88,8 +100,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
-    "lr": frozenset({"grad-scale"}),
-    "lr-schedule": frozenset({"grad-scale"}),
+    "lr": frozenset({"grad-scale", "grad-clipping"}),
+    "lr-schedule": frozenset({"grad-scale", "grad-clipping"}),
 }
 """What is not said any more once the key is proved: the same numbers in less fitting words."""
 
