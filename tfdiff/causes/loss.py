@@ -217,6 +217,8 @@ def _by_factor(scene: Scene) -> Proposal | None:
         terms, b_terms = _terms(scene.a, cut.a, cut.x_a), _terms(scene.b, cut.b, cut.x_b)
         if any(_halved(side, index) for side, index in ((scene.a, cut.a), (scene.b, cut.b))):
             terms, b_terms = terms**2, b_terms**2
+        if terms.size < 2:
+            continue  # a single number is multiplied, not reduced
         counts = _counts(terms.shape)
         a = _share(scene.a, cut.a, float(terms.sum()), counts)
         b = _share(scene.b, cut.b, float(b_terms.sum()), counts)
