@@ -13,6 +13,7 @@ import numpy as np
 
 from tfdiff.causes.rules import Moment
 from tfdiff.causes.scene import EPS32, TINY, joined
+from tfdiff.comparison.lockstep import LockstepTrace
 from tfdiff.errors import TfdiffError
 from tfdiff.pairing.pairs import convert_back, taken
 
@@ -30,8 +31,7 @@ MAX_OF_ONE = 512
 
 def own_run(side: Side) -> Trace:
     """The trace in which every step follows from the one before: an isolated pass knows the run it belongs to."""
-    found: Trace = side.trace.__dict__.get("_free", side.trace)
-    return found
+    return side.trace.free if isinstance(side.trace, LockstepTrace) else side.trace
 
 
 def history(scene: Scene, side: Side, updates: list[Update]) -> list[Moment]:

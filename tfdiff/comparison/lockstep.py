@@ -32,16 +32,19 @@ class LockstepTrace(Trace):
     that b never moves is the same everywhere.
     """
 
+    free: Trace
+    """b's own run, in which every step follows from the one before."""
+
     def __init__(self, b: Trace, runs: Runs, at: int) -> None:
         self.__dict__.update(b.__dict__)
         self.steps = b.isolated_steps
-        self._free, self._at = b, at
+        self.free, self._at = b, at
         self._first = {pair.b: pair for pair in runs.pairs if pair.whole}
         self._reference, self._runs = runs.a, runs
 
     def step(self, index: int) -> Block:
         """The block of an isolated step."""
-        return self._free.isolated(index)
+        return self.free.isolated(index)
 
     def value_after(self, variable: int, step: int) -> Array | None:
         """A variable's value; None where what it held, or one of the changes, is not known."""
@@ -65,7 +68,7 @@ class LockstepTrace(Trace):
                 return None
             turned = convert(given, pair)
             return turned + pair.offset if pair.offset else turned
-        return self._free.value_after(variable, -1) if step == 0 else None
+        return self.free.value_after(variable, -1) if step == 0 else None
 
     def _first_read(self, variable: int, step: int) -> Array | None:
         """What a step read of a variable before it wrote it."""
@@ -93,7 +96,7 @@ class LockstepTrace(Trace):
         return None if written or self._moves_freely(variable, step) else self.before(variable, step)
 
     def _moves_freely(self, variable: int, step: int) -> bool:
-        first, last = (self._runs.value_after(self._free, variable, at) for at in (step - 1, step))
+        first, last = (self._runs.value_after(self.free, variable, at) for at in (step - 1, step))
         return first is None or last is None or not np.array_equal(first, last)
 
     def slot_error(self) -> float:
