@@ -258,6 +258,15 @@ class TestUpdate:
         assert (first.step, first.phase, first.b and first.b.source) == (0, "update", line("optimizer"))
         assert first.error == pytest.approx(0.0099, rel=0.01)
 
+    def test_what_only_one_side_has_is_no_row_of_an_update_that_differs(self, diff: Diff) -> None:
+        """What a Keras optimizer is handed has no counterpart in an update by hand: unpaired, not introduced."""
+        rows = diff(lr=0.06).rows
+        alone = [row for row in rows if row.phase == "update" and (row.a is None) != (row.b is None)]
+        assert alone
+        assert {row.cells[0].status for row in alone} == {"unpaired"}
+        both = [row for row in rows if row.phase == "update" and row.a is not None and row.b is not None]
+        assert "introduced" in {row.cells[0].status for row in both}
+
     def test_writes_that_no_hook_saw_show_in_the_next_forward_pass(self, diff: Diff) -> None:
         """A write inside a `tf.cond` leaves no snapshot; what the next step reads tells the update."""
         first = diff(reference=Plan(unsnapped=True), unsnapped=True, lr=0.1).first

@@ -387,7 +387,9 @@ def _status(
         divergence = finding.divergence
         here = (i is not None and i == divergence.a_index) or (j is not None and j == divergence.b_index)
         variables = {pair.a for pair in finding.also}
-        if here or (row.phase == divergence.phase and row.a is not None and row.a.variable in variables):
+        concerned = row.phase == divergence.phase and row.a is not None and row.a.variable in variables
+        compared = i is not None and j is not None
+        if here or (concerned and (compared or finding.kind == "missing-gradient")):
             return "introduced"
     if i is None or j is None:
         return "unpaired"
