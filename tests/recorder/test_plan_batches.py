@@ -36,3 +36,21 @@ def test_parts_behind_one_that_is_fed_twice():
     )
     assert isinstance(rules, dict), rules
     assert [rules[key].sources for key in KEYS] == [(0,), (2,)]
+
+
+def test_labels_that_are_alike_by_chance():
+    """Labels that b fed twice alike are shared where a part of a's batch goes nowhere otherwise; what b feeds in every
+    step besides a whole batch is left as it is.
+    """
+    a, b = steps(0), steps(1)
+    labels = [np.float32([[0], [1], [0], [1], [1], [k % 2]]) for k in range(3)]
+    still = np.float32([[0], [0], [1], [0], [0], [0]])
+    with_labels = {k: [a[k], labels[k]] for k in range(3)}
+    rules = _rules_of([0, 1, 2], with_labels, {k: {KEYS[0]: b[k], KEYS[1]: still} for k in range(3)})
+    assert isinstance(rules, dict), rules
+    assert [rules[key].sources for key in KEYS] == [(0,), (1,)]
+    mask = (LEAF, "b.py:3", 0, False, 0)
+    own = {k: {KEYS[0]: b[k], KEYS[1]: labels[k][::-1], mask: still} for k in range(3)}
+    rules = _rules_of([0, 1, 2], with_labels, own)
+    assert isinstance(rules, dict), rules
+    assert set(rules) == set(KEYS)

@@ -109,7 +109,31 @@ def _rules_of(
     steps: list[int], a_steps: dict[int, list[Array]], b_steps: dict[int, dict[FeedKey, Array]], *, whole: bool = False
 ) -> dict[FeedKey, PartRule] | str:
     """How the batches of these steps are built, or why that is not known."""
-    keys = _varying([b_steps[k] for k in steps], change=_change(list(a_steps.values())))
+    varying, still = _varying([b_steps[k] for k in steps], change=_change(list(a_steps.values())))
+    found = _rules_for(varying, steps, a_steps, b_steps, whole=whole)
+    if still and (isinstance(found, str) or not _takes_all(found, a_steps)):
+        # A part of a's batch goes nowhere: the labels of a few short batches may be alike by chance.
+        keys = [key for key in b_steps[steps[0]] if key in {*varying, *still}]
+        more = _rules_for(keys, steps, a_steps, b_steps, whole=whole)
+        return found if isinstance(more, str) else more
+    return found
+
+
+def _takes_all(rules: dict[FeedKey, PartRule], a_steps: dict[int, list[Array]]) -> bool:
+    """Whether each part of the reference's batch is a part of b's, or the same array as one that is."""
+    a_parts = [parts for parts in a_steps.values() if len(parts) == len(next(iter(a_steps.values())))]
+    same = _first_alike(a_parts)
+    return {same[source] for rule in rules.values() for source in rule.sources} == set(same)
+
+
+def _rules_for(
+    keys: list[FeedKey],
+    steps: list[int],
+    a_steps: dict[int, list[Array]],
+    b_steps: dict[int, dict[FeedKey, Array]],
+    *,
+    whole: bool,
+) -> dict[FeedKey, PartRule] | str:
     a_parts, b_parts = _alike(steps, a_steps, b_steps, keys, whole=whole)
     if not keys or not b_parts or not a_parts:
         return "the tensors that make up a batch were not found on both sides"
@@ -155,17 +179,21 @@ def _scaled(
     return scaled_rule(rule, (a, b), (reference.step(0), scout.step(0)), (inputs[0], own[0]))
 
 
-def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> list[FeedKey]:
-    """The parts of b's batch; where a's batches `change`, arrays that stay the same in every step are none.
+def _varying(steps: list[dict[FeedKey, Array]], *, change: bool) -> tuple[list[FeedKey], list[FeedKey]]:
+    """The parts of b's batch, and what else may be one; where a's batches `change`, arrays that stay the same in every
+    step are none.
 
-    They are whole data sets that the steps take their rows from, or tables.
+    They are whole data sets that the steps take their rows from, or tables; but for those with as many rows as the
+    batch has, of which that is not sure.
     """
     first = next((step for step in steps if step), {})
     if not change or len(steps) < 2:
-        return list(first)
+        return list(first), []
     held = [key for key in first if key[0] in (LEAF, *SELECTIONS)]
     whole = {key for key in held if all(key in step and np.array_equal(step[key], first[key]) for step in steps)}
-    return [key for key in first if key not in whole]
+    varying = [key for key in first if key not in whole]
+    rows = {first[key].shape[:1] for key in varying}
+    return varying, [key for key in whole if first[key].shape[:1] in rows]
 
 
 def _change(steps: list[list[Array]]) -> bool:
