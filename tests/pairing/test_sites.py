@@ -120,6 +120,17 @@ class TestInformative:
         """Zeros, constants, masks, signs, integers and tiny tensors may not pair by value."""
         assert not is_informative(block_of(tmp_path / "a.h5", [np.asarray(values)]).observations[0])
 
+    @pytest.mark.parametrize("fill", [-1e9, -3.4e38, 1e6])
+    def test_values_filled_in_under_a_mask_say_nothing(
+        self, tmp_path: Path, rng: np.random.Generator, fill: float
+    ) -> None:
+        """Beside -1e9 any two sets of scores would agree; ordinary values of that size are told by."""
+        scores = rng.normal(size=(8, 6)).astype(np.float32)
+        scores[:, 3:] += np.float32(fill)
+        assert not is_informative(block_of(tmp_path / "a.h5", [scores]).observations[0])
+        large = (rng.normal(size=(8, 6)) * fill / 10).astype(np.float32)
+        assert is_informative(block_of(tmp_path / "b.h5", [large]).observations[0])
+
     def test_a_masked_activation_is_informative(self, tmp_path: Path, rng: np.random.Generator) -> None:
         """Zeros among other values make no mask."""
         seen = block_of(tmp_path / "a.h5", [np.maximum(normal(rng, 5, 5), 0)]).observations[0]

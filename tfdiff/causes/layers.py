@@ -31,6 +31,8 @@ def activation(scene: Scene) -> Proposal | None:
             b = (NONE, cut.b, 0)
         if a is None or b is None or a[0] == b[0]:
             continue
+        if _passed_by(scene.a, cut.a, a[1]) != _passed_by(scene.b, cut.b, b[1]):
+            continue  # a function of one side only is a part of what is done with the tensor
         y_a, wanted = _value(a[0], cut.x_a), _value(a[0], cut.x_b)
         y_b = _value(b[0], cut.x_b)
         turned = scene.in_a(y_b, y_a.shape, cut)
@@ -119,16 +121,30 @@ def _value(name: str, x: Floats) -> Floats:
     return np.where(x > 0, x, constant * lower)
 
 
+def _passed_by(side: Side, index: int, function: int) -> bool:
+    """Whether a tensor is used beside the function of it, too."""
+    within = side.ancestors((function,))
+    return function != index and any(user not in within for user in side.users(index))
+
+
 def goes_on(side: Side, index: int, other: Side, function: int) -> bool:
     """Whether `side` feeds the tensor itself to the kind of op that `other` feeds the function's result to."""
     return bool(_ops_behind(side, index) & _ops_behind(other, function))
 
 
-def _ops_behind(side: Side, index: int) -> set[str]:
-    """The kinds of op that take a tensor, those included that take it times 1 or plus 0 (as Keras 2 writes `swish`)."""
+def _ops_behind(side: Side, index: int) -> set[tuple[str, bool]]:
+    """(op, whether with a number) that take a tensor, those included that take it times 1 or plus 0 (as Keras 2 writes
+    `swish`).
+    """
     users = side.users(index)
     behind = [further for user in users if _changes_nothing(side, user) for further in side.users(user)]
-    return {side.observations[user].site.op for user in (*users, *behind)}
+    return {(side.observations[user].site.op, _with_number(side, user)) for user in (*users, *behind)}
+
+
+def _with_number(side: Side, index: int) -> bool:
+    """Whether an op of two operands takes a single number for one of them."""
+    operands = side.observations[index].inputs
+    return len(operands) == 2 and any(side.scalar(operand) is not None for operand in operands)
 
 
 def _changes_nothing(side: Side, index: int) -> bool:

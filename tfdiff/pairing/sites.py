@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PARAMETERS = frozenset({"weight", "state"})
 """Roles of variables as they are read."""
+FILL = 1e5
+"""Least value that may be one filled in under a mask."""
 MIN_ELEMENTS = 4
 """Smaller tensors agree too often by chance."""
 SKETCHED = 1e-6
@@ -64,8 +66,19 @@ def is_mask(observation: Observation) -> bool:
 
 
 def is_informative(observation: Observation) -> bool:
-    """Whether equal values say that two tensors are the same one: float, several values, no mask."""
-    return is_float(observation) and observation.size >= MIN_ELEMENTS and not is_mask(observation)
+    """Whether equal values say that two tensors are the same one: float, several values, no mask, none filled in."""
+    several = is_float(observation) and observation.size >= MIN_ELEMENTS
+    return several and not is_mask(observation) and not _is_filled(observation)
+
+
+def _is_filled(observation: Observation) -> bool:
+    """Whether one huge value that stands in places (-1e9 under a mask) is all that a relative error would see."""
+    stats = observation.stats
+    top = max(abs(stats.minimum), abs(stats.maximum))
+    if not FILL <= top < float("inf"):
+        return False
+    places = round(stats.norm**2 / top**2)
+    return places < observation.size and abs(stats.norm**2 - top**2 * places) <= 1e-5 * stats.norm**2
 
 
 def value_pairs(

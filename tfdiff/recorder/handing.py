@@ -123,19 +123,23 @@ class Handing:
 
 
 def rows_of(dense: Array, own: Array, indices: Array) -> Array | None:
-    """A dense gradient as rows at `indices` that add up to it (a repeated row is all zeros but for its first time).
+    """A dense gradient (rows, ...) as rows at `indices` that add up to it.
 
-    None where it has other rows that are not zero.
+    A repeated row is shared among its times as this run's own are, since some optimizers square them one by one: what
+    is missing of the sum is spread evenly. None where the dense one has other rows that are not zero.
     """
     flat = indices.reshape(-1)
-    rows = np.zeros((flat.size, *dense.shape[1:]), own.dtype)
-    first = np.unique(flat, return_index=True)[1]
-    rows[first] = dense[flat[first]]
     rest = np.ones(len(dense), bool)
     rest[flat] = False
     if np.any(dense[rest]):
         return None
-    return rows.reshape(own.shape)
+    rows = own.reshape(flat.size, *dense.shape[1:]).astype(np.float64)
+    rows[~np.isfinite(rows)] = 0.0
+    missing = dense.astype(np.float64)
+    np.subtract.at(missing, flat, rows)
+    times = np.bincount(flat, minlength=len(dense))[flat]
+    rows += missing[flat] / times.reshape(-1, *[1] * (dense.ndim - 1))
+    return rows.astype(own.dtype).reshape(own.shape)
 
 
 def _dtype(gradient: Any) -> Any:
