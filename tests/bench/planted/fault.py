@@ -31,6 +31,18 @@ class Fault:
     b_labels: frozenset[str]
     codes: tuple[str, ...] = ()
     """Causes that name it; empty where there is no code for it."""
+    constants: tuple[float | None, float | None] | None = None
+    """What the cause must have fitted or read on either side; None: nothing is, or it is not one number."""
+
+
+def one_number(old: dict[str, object], new: dict[str, object]) -> tuple[float | None, float | None] | None:
+    """The two values of a setting, where a single number (or its being there at all) is changed."""
+    if len(new) != 1:
+        return None
+    values = (*old.values(), *new.values())
+    if any(isinstance(value, bool) or not isinstance(value, (int, float, type(None))) for value in values):
+        return None
+    return (values[0], values[1]) if any(value is not None for value in values) else None  # type: ignore[return-value]
 
 
 def changed(network: Network, layer: Layer, **values: object) -> Network:
@@ -96,7 +108,9 @@ def of_layer(network: Network, layer: Layer, what: str, codes: tuple[str, ...], 
     """Other settings of a layer that show in its output at step 0."""
     said = ", ".join(f"{key} {getattr(layer, key)} -> {value}" for key, value in values.items())
     at = lines(layer.name)
-    return Fault(f"{layer.name} {what}: {said}", changed(network, layer, **values), ("forward",), (0,), at, at, codes)
+    b = changed(network, layer, **values)
+    numbers = one_number({key: getattr(layer, key) for key in values}, values)
+    return Fault(f"{layer.name} {what}: {said}", b, ("forward",), (0,), at, at, codes, numbers)
 
 
 def of_optimizer(
@@ -113,4 +127,5 @@ def of_optimizer(
     said = ", ".join(f"{key} {getattr(old, key)} -> {value}" for key, value in values.items())
     at = frozenset({"opt/make", "opt/slot", "apply", *labels})
     b = replace(network, optimizer=replace(old, **values))  # type: ignore[arg-type]
-    return Fault(f"optimizer {said}", b, phases, steps, at, at, codes)
+    numbers = one_number({key: getattr(old, key) for key in values}, values)
+    return Fault(f"optimizer {said}", b, phases, steps, at, at, codes, numbers)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import spec
-from .fault import Fault, around, before_norm, behind, changed, layers, lines, of_layer, of_optimizer, put
+from .fault import Fault, around, before_norm, behind, changed, layers, lines, of_layer, of_optimizer, one_number, put
 from .networks import FUNCTIONS
 
 if TYPE_CHECKING:
@@ -262,7 +262,8 @@ def _(network, draw):
 def _of_loss(network: Network, codes: tuple[str, ...], **values: object) -> Fault:
     said = ", ".join(f"{key} {getattr(network.loss, key)} -> {value}" for key, value in values.items())
     b = replace(network, loss=replace(network.loss, **values))
-    return Fault(f"loss {said}", b, ("loss",), (0,), frozenset({"loss"}), frozenset({"loss"}), codes)
+    at, numbers = frozenset({"loss"}), one_number({key: getattr(network.loss, key) for key in values}, values)
+    return Fault(f"loss {said}", b, ("loss",), (0,), at, at, codes, numbers)
 
 
 @kind("loss-sum")
@@ -415,7 +416,8 @@ def _schedule(network: Network, boundary: int | None) -> Fault:
     old = network.optimizer.boundary
     step = min(one for one in (old, boundary) if one is not None) + 1
     codes = ("lr-schedule",)
-    return of_optimizer(network, codes, steps=(step,), labels=("opt/schedule",), boundary=boundary)
+    fault = of_optimizer(network, codes, steps=(step,), labels=("opt/schedule",), boundary=boundary)
+    return replace(fault, constants=None)  # the rates are what is fitted, and the boundary is the step
 
 
 @kind("lr-schedule-missing")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -57,6 +58,10 @@ class Outcome:
     phase: str = "-"
     code: str = "-"
     """Of the first divergence, and of the first cause."""
+    constants: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    """The numbers that the first cause fitted or read on either side."""
+    codes: tuple[str, ...] = ()
+    """Of all causes."""
     extra: tuple[str, ...] = ()
     """Divergences that belong to no fault, each in a line."""
     own: int = 0
@@ -177,6 +182,8 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
     common = {
         "phase": first.phase if first else "-",
         "code": result.causes[0].code if result.causes else "-",
+        "constants": _constants(result),
+        "codes": tuple(cause.code for cause in result.causes),
         "extra": extra,
         "own": len(result.own),
         "found": found,
@@ -196,6 +203,23 @@ def judged(trial: Trial, result: Result, places: list[tuple[set[str], set[str]]]
         verdict = "not found" if missing else "right"
         return Outcome(trial, verdict, f"missing: {', '.join(missing)}; found: {told_all}", **common)
     return Outcome(trial, _verdict(first, trial.faults[0], places[0]), said, **common)
+
+
+def _constants(result: Result) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    found = result.causes[0].constants if result.causes else {}
+    return tuple(numbers_in(found.get("a"))), tuple(numbers_in(found.get("b")))
+
+
+def numbers_in(value: object) -> list[float]:
+    """The numbers of a cause's constants, those within lists, mappings and words (`leaky_relu(0.3)`) included."""
+    if isinstance(value, bool) or value is None:
+        return []
+    if isinstance(value, (int, float)):
+        return [float(value)]
+    if isinstance(value, str):
+        return [float(text) for text in re.findall(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", value)]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [number for one in inner for number in numbers_in(one)]
 
 
 def _found(
