@@ -39,7 +39,7 @@ def gradient_clipping(scene: Scene) -> Proposal | None:
 def _of_tape(scene: Scene) -> Proposal | None:
     # In an isolated pass a factor goes no further than the part of the network it stands in.
     pairs = scene.concerned if scene.lockstep else scene.finding.variables
-    found = [g for pair in pairs if (g := _gradients(scene, pair, "weight gradient")) is not None]
+    found = [g for pair in pairs if (g := both_gradients(scene, pair, "weight gradient")) is not None]
     g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
     if not found or not np.any(g_a) or not np.any(g_b):
         return None
@@ -61,7 +61,8 @@ def _each(found: list[tuple[Floats, Floats]], k: float) -> bool:
     return all(relative_error(k * a, b) <= 1e-2 for a, b in found if np.linalg.norm(a) > 1e-6)
 
 
-def _gradients(scene: Scene, pair: VariablePair, role: str) -> tuple[Floats, Floats] | None:
+def both_gradients(scene: Scene, pair: VariablePair, role: str) -> tuple[Floats, Floats] | None:
+    """A variable's gradients of that role on both sides, in A's layout."""
     values = []
     for side, variable in ((scene.a, pair.a), (scene.b, pair.b)):
         index = next((s.index for s in side.with_role(role) if s.site.variable == variable), None)
