@@ -232,6 +232,40 @@ def test_a_boundary_that_is_one_step_early(compared):
     assert compared(a, RAW.replace("RATE", "(0.1 if t <= 1 else 0.02)")).first is None
 
 
+LOSS = "loss = loss_of(y, m(x, training=True))"
+SCALED_OPTIMIZER = (
+    of(TAPE, "LossScaleOptimizer(keras.optimizers.Adam(RATE), initial_scale=1024.0)")
+    .replace(LOSS, f"{LOSS}; scaled = optimizer.scale_loss(loss)")
+    .replace("tape.gradient(loss", "tape.gradient(scaled")
+)
+SCALED_BY_HAND = of(TAPE, "Adam(0.01)").replace(LOSS, f"{LOSS} * 128.0")
+
+
+@pytest.mark.parametrize(
+    ("b", "expected"),
+    [
+        pytest.param(SCALED_OPTIMIZER.replace("RATE", "0.01"), [], id="taken out by the optimizer"),
+        pytest.param(SCALED_BY_HAND.replace("#before", "g = [each / 128.0 for each in g]"), [], id="taken out by hand"),
+        pytest.param(SCALED_BY_HAND, [("grad-scale", {"a": 1.0, "b": 128.0})], id="left in"),
+        pytest.param(
+            SCALED_OPTIMIZER.replace("RATE", "0.001"),
+            [("lr", {"a": pytest.approx(0.01), "b": pytest.approx(0.001)})],
+            id="another rate behind it",
+        ),
+    ],
+)
+def test_loss_scales(compared, b, expected):
+    """A loss scale that is taken out of the gradients again is no difference; one that is left in is."""
+    assert [(cause.code, cause.constants) for cause in compared(of(FIT, "Adam(0.01)"), b).causes] == expected
+
+
+def test_gradients_that_an_adaptive_optimizer_is_handed_in_another_size(compared):
+    """Adam's updates hardly show it, what it is handed does."""
+    b = of(TAPE, "Adam(0.01)").replace("#before", "g = [100.0 * each for each in g]")
+    cause = compared(of(FIT, "Adam(0.01)"), b).causes[0]
+    assert (cause.code, cause.constants) == ("grad-scale", {"a": 1.0, "b": pytest.approx(100.0)})
+
+
 def test_a_decay_written_into_the_gradients_of_adam(compared):
     """Added before the moments it is not what AdamW does."""
     b = of(TAPE, "Adam(0.01)").replace("#before", "g = [each + 0.02 * w for each, w in zip(g, v)]")

@@ -173,7 +173,7 @@ def describe(values: Floats) -> Distribution:
 
 
 def _agrees(flat: Floats, found: Distribution) -> bool:
-    return misfit(flat, found) <= SAMPLING / float(flat.size) ** 0.5
+    return bool(misfit(flat, found) <= SAMPLING / flat.size**0.5)
 
 
 def _likely(flat: Floats) -> Iterator[tuple[float, Distribution]]:

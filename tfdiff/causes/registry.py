@@ -92,7 +92,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("update",),
         optimizers.other_optimizer,
     ),
-    Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
+    Hypothesis(("grad-scale",), ("loss", "backward", "update"), gradients.gradient_scale),
     Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
     Hypothesis(("grad-stopped",), ("backward",), training.gradient_stopped),
     Hypothesis(("frozen-layer",), ("backward", "update"), training.frozen),
@@ -106,6 +106,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
+    "loss-weights": frozenset({"grad-scale"}),
+    "loss-reduction": frozenset({"grad-scale"}),
+    "loss-kind": frozenset({"grad-scale"}),
     "update-twice": frozenset({"lr", "lr-schedule", "grad-scale"}),
     "lr": frozenset({"grad-scale", "grad-clipping"}),
     "lr-schedule": frozenset({"lr", "grad-scale", "grad-clipping"}),
