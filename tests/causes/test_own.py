@@ -132,6 +132,29 @@ def test_distributions_are_named(values, words):
     assert misfit(np.asarray(values, np.float64), found) < 2 / np.size(values) ** 0.5
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("shape", [(10, 24), (40, 4), (64, 32)])
+def test_small_uniform_samples_are_named(shape, seed):
+    """The extremes of a uniform sample tell its initializer where its spread is not near enough to it."""
+    draw = np.random.default_rng(seed).uniform
+    fan_in, fan_out = shape
+    for name, variance in (("glorot", 2 / (fan_in + fan_out)), ("he", 2 / fan_in), ("lecun", 1 / fan_in)):
+        limit = (3 * variance) ** 0.5
+        assert describe(draw(-limit, limit, shape)).initializer == f"{name}_uniform"
+    assert describe(draw(-0.05, 0.05, shape)).initializer == "random_uniform"
+    found = describe(draw(size=shape))
+    assert "uniform between" in found.words
+    assert found.ends == pytest.approx((0.0, 1.0), abs=8 / (fan_in * fan_out))
+
+
+def test_the_spread_of_a_normal_sample_is_told_with_its_mean():
+    """A normal distribution that is not centered has its mean in its words and in the code that draws it."""
+    found = describe(np.random.default_rng(0).normal(0.5, 0.1, (50, 40)))
+    assert found.words.startswith("normal, std 0.1")
+    assert "mean 0.49" in found.words
+    assert "mean=0.49" in found.code((50, 40))
+
+
 def test_misfit_tells_a_wrong_name():
     """A uniform sample is no normal one."""
     values = glorot((64, 32))

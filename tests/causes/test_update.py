@@ -114,15 +114,32 @@ def test_only_some_weights_is_no_learning_rate(first):
     assert first(program("a.py", sgd(0.05)), program("b.py", uneven)).code == "unexplained"
 
 
-def test_some_weights_updated_twice_is_no_scale(first):
-    """Two equal updates of one weight are not gradients times two."""
+def repeated(times: int, first: float, then: float, only: str = ""):
+    """Plain SGD with one rate and again with another, on all weights or on one."""
 
-    def twice(p: Program, name: str, g: np.ndarray, step: int) -> None:
-        for _ in range(2 if name == "out/w" else 1):
-            sgd(0.05)(p, name, g, step)
+    def apply(p: Program, name: str, g: np.ndarray, step: int) -> None:
+        sgd(first)(p, name, g, step)
+        for _ in range(times - 1 if only in ("", name) else 0):
+            sgd(then)(p, name, g, step)
 
+    return apply
+
+
+@pytest.mark.parametrize("only", ["", "out/w"])
+@pytest.mark.parametrize("times", [2, 3])
+def test_updates_that_are_repeated(first, times, only):
+    """The same gradients applied n times are neither a rate nor a factor on the gradients, on all weights or on one."""
     a = program("a.py", sgd(0.05), optimizer=told(0.05), steps=3)
-    assert first(a, program("b.py", twice, steps=3)).code == "unexplained"
+    cause = first(a, program("b.py", repeated(times, 0.05, 0.05, only), steps=3))
+    assert (cause.code, cause.constants) == ("update-twice", {"a": 1, "b": times})
+    assert "b.py:22" in cause.fix
+
+
+def test_two_writes_that_are_one_update_are_not_repeated(first):
+    """Twice A's update in two parts of which none is A's: here the rate is what differs."""
+    a = program("a.py", sgd(0.05), optimizer=told(0.05), steps=3)
+    cause = first(a, program("b.py", repeated(2, 0.07, 0.03), optimizer=told(0.1), steps=3))
+    assert (cause.code, cause.constants) == ("lr", {"a": 0.05, "b": 0.1})
 
 
 def clipped(kind: str, c: float):
@@ -305,6 +322,69 @@ def test_learning_rate_that_changes_later(first):
 
     cause = first(program("a.py", sgd(0.05), optimizer=told(0.05), steps=3), program("b.py", scheduled, steps=3))
     assert (cause.code, cause.step, cause.constants) == ("lr-schedule", 2, {"a": 0.05, "b": pytest.approx(0.005)})
+
+
+@pytest.mark.parametrize(
+    ("course", "ahead"),
+    [
+        ((0.05, 0.05, 0.005, 0.005, 0.005), "1 step ahead of A's"),
+        ((0.05, 0.05, 0.05, 0.05, 0.005), "1 step behind A's"),
+        ((0.05, 0.05, 0.05, 0.02, 0.005), ""),
+    ],
+)
+def test_how_both_schedules_go_on(first, course, ahead):
+    """The rates of all steps are told, and a schedule that is the other's some steps later as such."""
+    rates = (0.05, 0.05, 0.05, 0.005, 0.005)
+    a, b = (
+        program(script, lambda *args, of=of: sgd(of[args[3]])(*args), steps=5)
+        for script, of in (("a.py", rates), ("b.py", course))
+    )
+    cause = first(a, b)
+    assert cause.code == "lr-schedule"
+    assert "from step 3 on 0.005" in cause.summary
+    assert (ahead in cause.summary) if ahead else ("ahead" not in cause.summary and "behind" not in cause.summary)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_warm_up_that_begins_with_nothing(first, shown):
+    """A first step with a rate of 0, as the update shows; weights that stay for no visible reason are unexplained."""
+    a = program("a.py", lambda *args: sgd(0.01 * args[3], shown=shown)(*args), steps=4)
+    cause = first(a, program("b.py", lambda *args: sgd(0.01 * (args[3] + 1))(*args), steps=4))
+    assert cause.step == 0
+    if shown:
+        assert (cause.code, cause.constants) == ("lr-schedule", {"a": 0.0, "b": pytest.approx(0.01)})
+        assert "1 step ahead of A's" in cause.summary
+    else:
+        assert cause.code == "unexplained"
+
+
+def handed(decay: float, rate: float = 0.05, odd: float = 0.0):
+    """Plain SGD that is handed g + decay * w."""
+
+    def apply(p: Program, name: str, g: np.ndarray, step: int) -> None:
+        given = g + decay * p.weights[name] + odd * np.sign(p.weights[name])
+        p.put("applied gradient", "backward", "AddV2", given.astype(np.float32), variable=p.index[name])
+        sgd(rate, shown=False)(p, name, given, step)
+
+    return apply
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.0, 0.02), (0.02, 0.0), (0.01, 0.02)])
+def test_a_decay_that_the_optimizer_is_handed(first, a, b):
+    """What is handed on is the tape's gradient and decay * w: both decays are read from that."""
+    one, other = (
+        program(script, handed(decay), optimizer=told(0.05, "Adam")) for script, decay in (("a.py", a), ("b.py", b))
+    )
+    cause = first(one, other)
+    assert (cause.code, cause.phase) == ("weight-decay", "backward")
+    assert cause.constants == {"a": pytest.approx(a, rel=0.02), "b": pytest.approx(b, rel=0.02)}
+
+
+def test_what_is_handed_on_and_no_multiple_of_the_weights_is_no_decay(first):
+    """The signs of the weights are no weights."""
+    a = program("a.py", handed(0.0), optimizer=told(0.05, "Adam"))
+    b = program("b.py", handed(0.0, odd=0.02), optimizer=told(0.05, "Adam"))
+    assert first(a, b).code == "unexplained"
 
 
 def left_out(name: str):

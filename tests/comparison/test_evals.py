@@ -10,6 +10,8 @@ import pytest
 
 from tfdiff.causes.engine import explain_finding
 from tfdiff.comparison.compare import compare
+from tfdiff.comparison.eval_formulas import FORMULAS
+from tfdiff.comparison.eval_metrics import Measured, same_number
 from tfdiff.model import End, EvalInfo, Header, StepInfo, Variable
 from tfdiff.trace.reader import open_trace
 from tfdiff.trace.writer import TraceWriter
@@ -178,6 +180,24 @@ def test_other_metric(judge, named):
     result = judge(Pass(top=2), a=(Pass(named=named),))
     assert told(result) == ("diverged", "eval", ["eval-metric"])
     assert result.causes[0].constants == {"a": "argmax equals the class", "b": "class among the top 2"}
+
+
+@pytest.mark.parametrize(
+    ("values", "same"),
+    [((0.5, 0.51), True), ((0.5, 50.0), True), ((0.5, 0.0), False), ((0.0, 0.5), False), ((50.0, 0.0), False)],
+)
+def test_accuracies_in_percent(values, same):
+    """An accuracy in percent is the same one; none at all is no percent of a share."""
+    a, b = (Measured("accuracy", "accuracy", value) for value in values)
+    assert same_number(a, b, 70) == same
+
+
+@pytest.mark.parametrize("limit", [0.2, 0.5, 0.7])
+def test_thresholds(limit):
+    """Which threshold an accuracy of one output was taken with."""
+    p, t = np.random.default_rng(0).uniform(size=(400, 1)), np.random.default_rng(1).integers(0, 2, 400)
+    value = ((p[:, 0] > limit) == (t > 0)).mean()
+    assert abs(FORMULAS["accuracy"][f"output > {limit}"](p, t) - value) < 1e-9
 
 
 def test_unknown_difference(judge):

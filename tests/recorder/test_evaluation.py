@@ -153,6 +153,86 @@ def test_planted(files, judged, planted, code):
     assert result["first"]["b"]["called"].startswith("b.py:")
 
 
+BINARY = (
+    DATA
+    + """
+x, xt = x - 0.5, xt - 0.5
+y, yt = (x[:, 0] > 0).astype("float32"), (xt[:, 0] > 0).astype("float32")
+import keras, tensorflow as tf
+keras.utils.set_random_seed(1)
+m = keras.Sequential([keras.Input((10,)), keras.layers.Dense(1, activation="sigmoid")])
+m.compile(keras.optimizers.SGD(1.0), "binary_crossentropy", metrics=["accuracy"])
+m.fit(x, y, batch_size=32, epochs=2, shuffle=False, verbose=0)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("measured", "formula"),
+    [
+        ("m.evaluate(xt, yt, batch_size=35, verbose=0)", None),
+        ("tf.reduce_mean(tf.cast(tf.equal(tf.cast(m(xt)[:, 0] > 0.5, tf.float32), yt), tf.float32))", None),
+        ("tf.reduce_mean(tf.cast(tf.equal(tf.round(m(xt)), yt), tf.float32))", "each output against every label"),
+    ],
+)
+def test_accuracy_of_one_output(files, judged, measured, formula):
+    """A column of outputs against labels without one compares all with all; without that two ways are equal."""
+    files(a=BINARY + "print(m.evaluate(xt, yt, batch_size=35, verbose=0))\n", b=BINARY + f"print({measured})\n")
+    result = judged()
+    found = [(cause["code"], cause["constants"]) for cause in result["causes"]]
+    assert found == ([] if formula is None else [("eval-metric", {"a": "output > 0.5", "b": formula})])
+
+
+SESSION = (
+    DATA
+    + """
+import tensorflow.compat.v1 as tf
+tf.disable_v2_behavior()
+xs, ys = tf.placeholder(tf.float32, [None, 10]), tf.placeholder(tf.int64, [None])
+training = tf.placeholder_with_default(False, [])
+w1, w2 = tf.get_variable("w1", [10, 16]), tf.get_variable("w2", [16, 3])
+mean = tf.get_variable("mean", [16], initializer=tf.zeros_initializer(), trainable=False)
+var = tf.get_variable("var", [16], initializer=tf.ones_initializer(), trainable=False)
+h = tf.matmul(xs, w1)
+mu, v = tf.nn.moments(h, [0])  # of the test batch, too: nobody takes them there
+def batch():
+    with tf.control_dependencies([mean.assign(0.9 * mean + 0.1 * mu), var.assign(0.9 * var + 0.1 * v)]):
+        return tf.identity(mu), tf.identity(v)
+mu, v = tf.cond(training, batch, lambda: (tf.identity(mean), tf.identity(var)))
+logits = tf.matmul(tf.nn.relu((h - mu) / tf.sqrt(v + 1e-3)), w2)
+loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=ys, logits=logits))
+accuracy = tf.reduce_mean(tf.cast(tf.equal(tf.argmax(logits, 1), ys), tf.float32))
+train = tf.train.GradientDescentOptimizer(0.01).minimize(loss)
+with tf.Session() as s:
+    s.run(tf.global_variables_initializer())
+    for i in range(0, 128, 32):
+        s.run(train, {xs: x[i : i + 32], ys: y[i : i + 32], training: True})
+    print(s.run(accuracy, {xs: xt, ys: yt, training: False}))
+"""
+)
+LAYERS = (
+    DATA
+    + """
+import keras
+keras.utils.set_random_seed(1)
+m = keras.Sequential([
+    keras.Input((10,)), keras.layers.Dense(16, use_bias=False),
+    keras.layers.BatchNormalization(momentum=0.9, center=False, scale=False), keras.layers.ReLU(),
+    keras.layers.Dense(3, activation="softmax", use_bias=False)])
+m.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+m.fit(x, y, batch_size=32, shuffle=False, verbose=0)
+print(m.evaluate(xt, yt, batch_size=35, verbose=0))
+"""
+)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_statistics_that_nobody_takes_are_no_output(files, judged, training):
+    """Moments of the test batch that a condition leaves aside are no result of the evaluation."""
+    files(a=LAYERS, b=SESSION.replace("training: False", f"training: {training}"))
+    assert [cause["code"] for cause in judged()["causes"]] == (["eval-mode"] if training else [])
+
+
 def _without_norm(text: str) -> str:
     """The program without its batch normalization."""
     start, end = text.index("    if training:\n        mu"), text.index("    if training:\n        h = tf.nn.dropout")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.optimizer import others_agree, rounding
-from tfdiff.causes.scene import joined, proportion, same
+from tfdiff.causes.scene import RESHAPES, joined, proportion, same
 from tfdiff.causes.treatment import treated
 from tfdiff.causes.words import at, creator, number, plain
 from tfdiff.pairing.distance import relative_error
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from tfdiff.pairing.variables import VariablePair
 
 MAX_ACCUMULATED = 64
+MAX_CHAIN = 8
+"""Ops between the loss that both have and what is differentiated."""
 TAPE = 1e-4
 """What a factor may leave of a difference between gradients out of the tape."""
 
 
 def gradient_scale(scene: Scene) -> Proposal | None:
     """All gradients are k times A's: those out of the tape, those of several steps together, or those handed on."""
+    if scene.phase == "loss":
+        return _of_loss(scene)
     found = _of_tape(scene) if scene.phase == "backward" else _of_update(scene)
     if found is None and not others_agree(scene):  # a factor on some weights only is another fault
         found = treated(scene, scaled=True)
-    return found
+    return _of_handed(scene) if found is None and scene.phase == "backward" else found
 
 
 def gradient_clipping(scene: Scene) -> Proposal | None:
@@ -39,7 +43,7 @@ def gradient_clipping(scene: Scene) -> Proposal | None:
 def _of_tape(scene: Scene) -> Proposal | None:
     # In an isolated pass a factor goes no further than the part of the network it stands in.
     pairs = scene.concerned if scene.lockstep else scene.finding.variables
-    found = [g for pair in pairs if (g := _gradients(scene, pair, "weight gradient")) is not None]
+    found = [g for pair in pairs if (g := both_gradients(scene, pair, "weight gradient")) is not None]
     g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
     if not found or not np.any(g_a) or not np.any(g_b):
         return None
@@ -56,12 +60,101 @@ def _of_tape(scene: Scene) -> Proposal | None:
     )
 
 
+def _of_handed(scene: Scene) -> Proposal | None:
+    """The tapes agree, and the optimizers are handed k times A's, all of them: adaptive ones hardly show it."""
+    found = [both for pair in scene.finding.variables if (both := both_gradients(scene, pair, "applied gradient"))]
+    tapes = [both for pair in scene.finding.variables if (both := both_gradients(scene, pair, "weight gradient"))]
+    g_a, g_b = joined(a for a, _ in found), joined(b for _, b in found)
+    if not found or len(found) != len(tapes) or not np.any(g_a) or not np.any(g_b):
+        return None
+    k, left = proportion(g_a, g_b)
+    if left > TAPE or k <= 0.0 or same(k, 1.0, 1e-4) or not _each(found, k):
+        return None
+    tape = joined(a for a, _ in tapes)
+    factors = [proportion(tape, handed)[0] for handed in (g_a, g_b)]
+    return Proposal(
+        relative_error(g_a, g_b),
+        relative_error(g_a, g_b / k),
+        f"all {len(found)} gradients are multiplied by {number(factors[1])} in B and by {number(factors[0])} in A on "
+        "their way to the optimizer",
+        f"multiply the gradients by {number(factors[0])}, as A does{at(scene.finding.divergence.b)}",
+        {"a": float(f"{factors[0]:.6g}"), "b": float(f"{factors[1]:.6g}")},
+        noise=TAPE,
+    )
+
+
+def _of_loss(scene: Scene) -> Proposal | None:
+    """Behind equal losses stand products with numbers alone: the loss that is differentiated is k times A's."""
+    losses = [next((seen.index for seen in side.with_role("loss")), None) for side in scene.sides]
+    if losses[0] is None or losses[1] is None:
+        return None
+    for cut in scene.cuts:
+        if cut.x_a.size != 1 or cut.x_b.size != 1:
+            continue
+        a, b = _factor(scene.a, losses[0], cut.a), _factor(scene.b, losses[1], cut.b)
+        if a is None or b is None or same(a, b, 1e-6) or a <= 0.0 or b <= 0.0:
+            continue
+        wanted, found = scene.a.scalar(losses[0]), scene.b.scalar(losses[1])
+        if not wanted or not found:
+            continue
+        name, k, one = ("B", b, a) if not same(b, 1.0, 1e-6) else ("A", a, b)
+        also = "" if same(one, 1.0, 1e-6) else f", A by {number(one)}"
+        return Proposal(
+            abs(wanted - found) / max(abs(wanted), abs(found)),
+            abs(wanted - found * a / b) / abs(wanted),
+            f"{name} multiplies the loss that it differentiates by {number(k)}{also}, and with it all gradients",
+            _loss_fix(scene, a, b),
+            {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
+            fitted=0,
+        )
+    return None
+
+
+def _loss_fix(scene: Scene, a: float, b: float) -> str:
+    where = at(scene.finding.divergence.b, called=True)
+    if same(a, 1.0, 1e-6):
+        return f"take the gradient of the loss itself, or divide the gradients by {number(b)} again{where}"
+    return f"multiply the loss by {number(a)} as A does, instead of by {number(b)}{where}"
+
+
+def _factor(side: Side, index: int, root: int) -> float | None:
+    """By which numbers a scalar is multiplied on its way to another; None where something else is done to it."""
+    factor = 1.0
+    for _ in range(MAX_CHAIN):
+        if index == root:
+            return factor
+        seen = side.observations[index]
+        operands = [i for i in seen.inputs if i >= 0]
+        if seen.site.role == "loss" or seen.site.op in RESHAPES:
+            if len(operands) != 1:
+                return None
+            index = operands[0]
+            continue
+        ahead = [i for i in operands if i == root or root in side.ancestors((i,))]
+        if len(operands) != 2 or len(ahead) != 1 or seen.site.op not in ("Mul", "RealDiv"):
+            return None
+        other = next((i for i in operands if i not in ahead), ahead[0])
+        number_ = side.scalar(other)
+        if not number_ or not _is_number(side, other) or (seen.site.op == "RealDiv" and operands[0] != ahead[0]):
+            return None
+        factor = factor * number_ if seen.site.op == "Mul" else factor / number_
+        index = ahead[0]
+    return None
+
+
+def _is_number(side: Side, index: int) -> bool:
+    """Whether a scalar comes of no weight and no batch."""
+    roles = {side.observations[i].site.role for i in side.ancestors((index,))}
+    return roles.isdisjoint({"weight", "input", "own input", "noise"})
+
+
 def _each(found: list[tuple[Floats, Floats]], k: float) -> bool:
     """Whether the factor holds for every gradient by itself, not only for the largest."""
     return all(relative_error(k * a, b) <= 1e-2 for a, b in found if np.linalg.norm(a) > 1e-6)
 
 
-def _gradients(scene: Scene, pair: VariablePair, role: str) -> tuple[Floats, Floats] | None:
+def both_gradients(scene: Scene, pair: VariablePair, role: str) -> tuple[Floats, Floats] | None:
+    """A variable's gradients of that role on both sides, in A's layout."""
     values = []
     for side, variable in ((scene.a, pair.a), (scene.b, pair.b)):
         index = next((s.index for s in side.with_role(role) if s.site.variable == variable), None)

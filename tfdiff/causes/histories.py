@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfdiff.causes.repeats import LookedUp, looked_up_rows
 from tfdiff.causes.rules import Moment
 from tfdiff.causes.scene import EPS32, TINY, joined
 from tfdiff.comparison.lockstep import LockstepTrace
@@ -18,7 +19,11 @@ from tfdiff.errors import TfdiffError
 from tfdiff.pairing.pairs import convert_back, taken
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from tfdiff.causes.scene import Floats, Scene, Side, Update
+    from tfdiff.model import Observation
+    from tfdiff.trace.block import Block
     from tfdiff.trace.reader import Trace
 
 MAX_STEPS = 12
@@ -43,8 +48,9 @@ def history(scene: Scene, side: Side, updates: list[Update]) -> list[Moment]:
         return []
     trace, of_a = own_run(side), side is scene.a
     moments: list[Moment] = []
+    sampled = [elements(scene, update) for update in updates]
     for step in range(min(trace.steps, max(scene.step + 1, MAX_STEPS))):
-        moment = _moment(trace, step, updates, of_a=of_a)
+        moment = _moment(trace, step, updates, sampled, of_a=of_a)
         if moment is None:
             break
         moments.append(moment)
@@ -103,31 +109,44 @@ def _made_of_scalars(side: Side, index: int, memo: dict[int, bool]) -> bool:
     return memo[index]
 
 
-def _moment(trace: Trace, step: int, updates: list[Update], *, of_a: bool) -> Moment | None:
+def _moment(
+    trace: Trace, step: int, updates: list[Update], sampled: list[npt.NDArray[np.intp]], *, of_a: bool
+) -> Moment | None:
     found = gradients(trace, step)
     parts: list[tuple[int, int, float]] = []
-    vectors: list[list[Floats]] = [[], [], []]
+    vectors: list[list[Floats]] = [[] for _ in range(6)]
     at = 0
-    for update in updates:
+    for update, chosen in zip(updates, sampled, strict=True):
         variable = update.pair.a if of_a else update.pair.b
         g, before, after = found.get(variable), _value(trace, variable, step - 1), _value(trace, variable, step)
         if g is None or before is None or after is None:
             return None
-        turned = [turned_gradient(g, update, of_a=of_a), *(_turned(v, update, of_a=of_a) for v in (before, after))]
-        known = [value for value in turned if value is not None and value.shape == update.u_a.shape]
-        if len(known) < 3:
+        rows = _rows(trace, step, variable, g)
+        turned = [turned_gradient(value, update, of_a=of_a) for value in (g, rows.squares, rows.last, rows.seen)]
+        turned += [_turned(value, update, of_a=of_a) for value in (before, after)]
+        known = [value.reshape(-1)[chosen] for value in turned if value is not None and value.shape == update.u_a.shape]
+        if len(known) < len(turned):
             return None
-        chosen = [sample(value) for value in (known[0], known[1], known[2] - known[1])]
-        for vector, value in zip(vectors, chosen, strict=True):
+        *of_gradient, before, after = known
+        for vector, value in zip(vectors, (*of_gradient, before, after - before), strict=True):
             vector.append(value)
-        parts.append((at, at + chosen[0].size, float(np.linalg.norm(g))))
-        at += chosen[0].size
-    gradient, weight, moved = (joined(vector) for vector in vectors)
+        parts.append((at, at + chosen.size, float(np.linalg.norm(g))))
+        at += chosen.size
+    gradient, squares, last, seen, weight, moved = (joined(vector) for vector in vectors)
     if not all(np.all(np.isfinite(vector)) for vector in (gradient, weight, moved)):
         return None
     total = float(np.sqrt(sum(float(np.sum(np.square(g))) for g in found.values())))
     rounding = 2.0 * EPS32 * float(np.linalg.norm(weight)) / max(float(np.linalg.norm(moved)), TINY)
-    return Moment(gradient, weight, moved, tuple(parts), total, rounding, _rate(trace, step))
+    rate = _rate(trace, step)
+    return Moment(gradient, weight, moved, tuple(parts), total, rounding, rate, squares, last, seen)
+
+
+def _rows(trace: Trace, step: int, variable: int, dense: Floats) -> LookedUp:
+    """The gradient row by row; one that came dense has each row once."""
+    block = trace.step(step)
+    seen = handed_over(block).get(variable)
+    found = None if seen is None else looked_up_rows(block, seen, dense)
+    return found or LookedUp(dense * dense, dense, np.ones(dense.shape))
 
 
 def _rate(trace: Trace, step: int) -> float | None:
@@ -137,12 +156,21 @@ def _rate(trace: Trace, step: int) -> float | None:
     return float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
 
 
-def sample(value: Floats) -> Floats:
-    """Elements of a tensor, spread over all of it."""
-    flat = np.ravel(value)
-    if flat.size <= MAX_OF_ONE:
-        return flat
-    return np.asarray(flat[np.linspace(0, flat.size - 1, MAX_OF_ONE).astype(int)])
+def elements(scene: Scene, update: Update) -> npt.NDArray[np.intp]:
+    """Positions of the elements of a variable that are looked at, the same in all steps: spread over all of it, half
+    of them over the rows that were looked up, where these are few.
+    """
+    size = update.u_a.size
+    if size <= MAX_OF_ONE:
+        return np.arange(size)
+    spread = np.linspace(0, size - 1, MAX_OF_ONE).astype(np.intp)
+    if not looked_up(scene, update):
+        return spread
+    moved = np.flatnonzero(update.u_a)
+    if not moved.size:
+        return spread
+    dense = moved[np.linspace(0, moved.size - 1, MAX_OF_ONE // 2).astype(np.intp)]
+    return np.unique(np.concatenate([spread[::2], dense]))
 
 
 def _turned(value: Floats, update: Update, *, of_a: bool) -> Floats | None:
@@ -169,9 +197,17 @@ def _value(trace: Trace, variable: int, step: int) -> Floats | None:
 def gradients(trace: Trace, step: int) -> dict[int, Floats]:
     """What the optimizer was handed, by variable; else what came out of the tape."""
     block = trace.step(step)
-    found: dict[int, Floats] = {}
+    return {
+        variable: np.asarray(block.array(seen.index)).astype(np.float64)
+        for variable, seen in handed_over(block).items()
+    }
+
+
+def handed_over(block: Block) -> dict[int, Observation]:
+    """The stored gradient of each variable: the one handed to the optimizer, else the tape's."""
+    found: dict[int, Observation] = {}
     for role in ("weight gradient", "applied gradient"):
         for seen in block.observations:
             if seen.site.role == role and seen.stored and seen.site.variable is not None:
-                found[seen.site.variable] = np.asarray(block.array(seen.index)).astype(np.float64)
+                found[seen.site.variable] = seen
     return found

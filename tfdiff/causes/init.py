@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,8 @@ from tfdiff.causes.words import at, number, plain
 from tfdiff.pairing.pairs import taken
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tfdiff.causes.scene import Floats, Scene
     from tfdiff.pairing.pairs import Part, VariablePair
     from tfdiff.trace.reader import Block, Trace
@@ -21,8 +23,12 @@ SPREAD_WHEN_CUT = 0.87962566103423978
 """Standard deviation of a unit normal distribution cut at 2 (Keras' variance scaling divides by it)."""
 SAMPLING = 2.0
 """Kolmogorov-Smirnov distance times sqrt(n) that a sample keeps from its own distribution (once in 1,500 exceeded)."""
-NEAR = 0.06
-"""Relative distance of a standard deviation from that of a named initializer."""
+SIGMAS = 3.5
+"""Standard errors by which a sample may miss the spread or the mean of an initializer."""
+EDGES = 12.0
+"""Times 1 / n: by what share of the whole range a uniform sample's extremes may miss its ends."""
+LEAST = 30
+"""Elements of which a shape can be told."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,8 @@ class Distribution:
     """Largest magnitude."""
     initializer: str | None = None
     """A Keras initializer with such values for this shape (`glorot_uniform`)."""
+    ends: tuple[float, float] | None = None
+    """Of a uniform distribution that is not centered at zero."""
 
     @property
     def words(self) -> str:
@@ -47,7 +55,10 @@ class Distribution:
             return f"constant {number(self.mean)}"
         named = f" (as {self.initializer})" if self.initializer else ""
         shape = "" if self.kind == "other" else f"{self.kind}, "
-        return f"{shape}std {number(self.std)}{named}"
+        if self.ends is not None:
+            shape = f"uniform between {number(self.ends[0])} and {number(self.ends[1])}, "
+        centre = f", mean {number(self.mean)}" if self.kind == "normal" and self.mean else ""
+        return f"{shape}std {number(self.std)}{centre}{named}"
 
     def code(self, shape: tuple[int, ...]) -> str:
         """How to draw it in TensorFlow."""
@@ -58,10 +69,12 @@ class Distribution:
         if self.initializer:
             return f"tf.keras.initializers.get('{self.initializer}')({list(shape)})"
         if self.kind == "uniform":
-            return f"tf.random.uniform({list(shape)}, -{number(self.limit)}, {number(self.limit)})"
+            low, high = self.ends or (-self.limit, self.limit)
+            return f"tf.random.uniform({list(shape)}, {number(low)}, {number(high)})"
         draw = "truncated_normal" if self.kind == "truncated normal" else "normal"
         std = self.std / SPREAD_WHEN_CUT if draw == "truncated_normal" else self.std
-        return f"tf.random.{draw}({list(shape)}, stddev={number(std)})"
+        mean = f"mean={number(self.mean)}, " if self.mean else ""
+        return f"tf.random.{draw}({list(shape)}, {mean}stddev={number(std)})"
 
 
 def distribution(scene: Scene) -> Proposal | None:
@@ -81,10 +94,11 @@ def distribution(scene: Scene) -> Proposal | None:
     name, shape = plain(scene.finding.a.variables[pair.a].name), _shape(scene.finding.b, pair.b)
     more = f", and {len(different) - 1} more of B's variables differ" if len(different) > 1 else ""
     values = _value(scene.finding.a.initial(), pair.a, pair.a_part)
+    ratio = f"; the spread is {number(b.std / a.std)} times A's" if a.std and b.std else ""
     return Proposal(
         scene.finding.divergence.error,
         0.0 if values is None else max(0.0, misfit(values, a) - SAMPLING / values.size**0.5),
-        f"B initializes {name} with {b.words}, A with {a.words}{more}",
+        f"B initializes {name} with {b.words}, A with {a.words}{ratio}{more}",
         f"tf.Variable({a.code(shape)}){_where(scene, pair)}",
         {"a": _constants(a), "b": _constants(b)},
         fitted=0,
@@ -102,9 +116,11 @@ def misfit(values: Floats, named: Distribution) -> float:
     """Kolmogorov-Smirnov distance between a sample and the distribution that is named; 0 where none is."""
     if named.std == 0.0 or named.kind == "other":
         return 0.0
-    z = np.sort((values.reshape(-1) - named.mean) / named.std)
+    flat = np.sort(values.reshape(-1))
+    z = (flat - named.mean) / named.std
     if named.kind == "uniform":
-        expected = np.clip(z / (2.0 * 3**0.5) + 0.5, 0.0, 1.0)
+        low, high = named.ends or (-named.limit, named.limit)
+        expected = np.clip((flat - low) / (high - low), 0.0, 1.0)
     elif named.kind == "normal":
         expected = 0.5 * (1.0 + erf(z / 2**0.5))
     else:
@@ -141,42 +157,72 @@ def _shape(trace: Trace, variable: int) -> tuple[int, ...]:
 
 
 def describe(values: Floats) -> Distribution:
-    """The distribution that a variable's initial values look drawn from."""
+    """The distribution that a variable's initial values look drawn from: of those that fit the likeliest one."""
     mean, std, limit = float(values.mean()), float(values.std()), float(np.abs(values).max())
     if values.min() == values.max():
         kind = {0.0: "zeros", 1.0: "ones"}.get(mean, "constant")
         return Distribution(kind, 0.0, mean, limit)
-    kind = _kind(values.reshape(-1), mean, std, limit)
-    return Distribution(kind, std, mean, limit, _initializer(kind, values.shape, std))
+    flat = values.reshape(-1)
+    other = Distribution("other", std, mean, limit)
+    if flat.size < LEAST:
+        return other
+    fits = [(likelihood, found) for likelihood, found in _likely(flat) if _agrees(flat, found)]
+    found = max(fits, key=lambda fit: fit[0], default=(0.0, other))[1]
+    name = _initializer(found, values.shape, flat.size)
+    return replace(found, initializer=name)
 
 
-def _kind(flat: Floats, mean: float, std: float, limit: float) -> str:
-    if flat.size < 30 or abs(mean) > 6.0 * std / flat.size**0.5:
-        return "other"
-    # Kurtosis of a uniform sample is 1.8, of a normal one cut at two standard deviations 2.1-2.4, of a normal one 3.
-    kurtosis = float((((flat - mean) / std) ** 4).mean())
-    if limit <= std * 3**0.5 * 1.02 and abs(kurtosis - 1.8) < max(0.15, 6.0 / flat.size**0.5):
-        return "uniform"
-    if limit <= 2.0 / SPREAD_WHEN_CUT * std * 1.05 and flat.size >= 200:
-        return "truncated normal"
-    return "normal" if abs(kurtosis - 3.0) < max(0.5, 15.0 / flat.size**0.5) else "other"
+def _agrees(flat: Floats, found: Distribution) -> bool:
+    return bool(misfit(flat, found) <= SAMPLING / flat.size**0.5)
 
 
-def _initializer(kind: str, shape: tuple[int, ...], std: float) -> str | None:
-    """The Keras initializer of that kind whose standard deviation for this shape is the sample's."""
-    if kind not in ("uniform", "normal", "truncated normal") or not shape:
+def _likely(flat: Floats) -> Iterator[tuple[float, Distribution]]:
+    """(log-likelihood, distribution) of each kind, its spread fitted; what is centered at zero but for chance is so."""
+    n, mean, std = flat.size, float(flat.mean()), float(flat.std())
+    low, high, limit = float(flat.min()), float(flat.max()), float(np.abs(flat).max())
+    if abs(low + high) <= EDGES / n * (high - low):
+        yield -n * float(np.log(2.0 * limit)), Distribution("uniform", std, mean, limit)
+    else:
+        rest = (high - low) / (n - 1.0)
+        ends = _plain_number(low - rest, 4.0 * rest), _plain_number(high + rest, 4.0 * rest)
+        yield -n * float(np.log(ends[1] - ends[0])), Distribution("uniform", std, mean, limit, ends=ends)
+    centre = 0.0 if abs(mean) <= SIGMAS * std / n**0.5 else mean
+    squares = float(((flat - centre) ** 2).sum())
+    sigma = (squares / n) ** 0.5
+    told = Distribution("normal", std, centre, limit)
+    yield -n * float(np.log(sigma * (2.0 * np.pi) ** 0.5)) - squares / (2.0 * sigma**2), told
+    sigma = max(sigma / SPREAD_WHEN_CUT, 0.5 * float(np.abs(flat - centre).max()))
+    inside = float(erf(2.0 / 2**0.5))
+    cut = Distribution("truncated normal", std, centre, limit)
+    yield -n * float(np.log(sigma * inside * (2.0 * np.pi) ** 0.5)) - squares / (2.0 * sigma**2), cut
+
+
+def _plain_number(value: float, slack: float) -> float:
+    """The number with the fewest digits within the slack: 1 instead of 1.003."""
+    rounded = (round(value, digits) for digits in range(-3, 9))
+    return next((found for found in rounded if abs(found - value) <= slack), value)
+
+
+def _initializer(found: Distribution, shape: tuple[int, ...], size: int) -> str | None:
+    """The Keras initializer of that kind whose spread for this shape is the sample's; the nearest one of several."""
+    if found.kind not in ("uniform", "normal", "truncated normal") or not shape or found.ends is not None:
         return None
-    fan_in, fan_out = fans(shape)
-    expected = {"glorot": 2.0 / (fan_in + fan_out), "he": 2.0 / fan_in, "lecun": 1.0 / fan_in}
-    size = float(np.prod(shape))
-    slack = NEAR if size >= 200 else 3.0 * (0.5 / size) ** 0.5
-    for name, variance in expected.items():
-        if abs(std / variance**0.5 - 1.0) < slack and len(shape) > 1:
-            return f"{name}_{'uniform' if kind == 'uniform' else 'normal'}" if kind != "normal" else None
-    simple = {"uniform": ("random_uniform", 0.05 / 3**0.5), "normal": ("random_normal", 0.05)}
-    simple["truncated normal"] = ("truncated_normal", 0.05 * SPREAD_WHEN_CUT)
-    name, wanted = simple[kind]
-    return name if abs(std / wanted - 1.0) < slack else None
+    if found.kind != "uniform" and found.mean:
+        return None
+    known = {"uniform": ("random_uniform", 0.05 / 3**0.5), "normal": ("random_normal", 0.05)}
+    known["truncated normal"] = ("truncated_normal", 0.05 * SPREAD_WHEN_CUT)
+    wanted = dict([known[found.kind]])
+    if len(shape) > 1 and found.kind != "normal":
+        fan_in, fan_out = fans(shape)
+        ending = "uniform" if found.kind == "uniform" else "normal"
+        for name, variance in (("glorot", 2.0 / (fan_in + fan_out)), ("he", 2.0 / fan_in), ("lecun", 1.0 / fan_in)):
+            wanted.setdefault(f"{name}_{ending}", variance**0.5)
+    # A uniform sample's extremes say more of its spread than its mean square does.
+    spread = found.limit / 3**0.5 if found.kind == "uniform" else found.std
+    slack = EDGES / size if found.kind == "uniform" else SIGMAS * (0.5 / size) ** 0.5
+    misses = {name: abs(spread / std - 1.0) for name, std in wanted.items()}
+    best = min(misses, key=lambda name: misses[name])
+    return best if misses[best] <= slack + 1e-6 else None
 
 
 def fans(shape: tuple[int, ...]) -> tuple[float, float]:

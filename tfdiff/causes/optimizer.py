@@ -131,6 +131,18 @@ def _is_setting(side: Side, index: int) -> bool:
     return seen.site.role in ("constant", "state", "slot") or seen.site.phase == "update"
 
 
+def zero_rate(scene: Scene, side: Side, updates: list[Update]) -> bool:
+    """Whether the weights stay where they are because the rate is 0: it is told, or taken times a number that is."""
+    if side.optimizer():
+        return side.optimizer().get("learning_rate") == 0.0
+    for update in updates:
+        variable = update.pair.a if side is scene.a else update.pair.b
+        flow = _flow(side, [seen.index for seen in side.with_role("assign") if seen.site.variable == variable])
+        if not any(side.scalar(index) == 0.0 and "float" in side.observations[index].dtype for index in flow):
+            return False
+    return bool(updates)
+
+
 def _nearest(value: float, among: list[float]) -> float:
     return min(among, key=lambda other: abs(other - value))
 

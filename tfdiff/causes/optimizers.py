@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.causes import optimizer
-from tfdiff.causes.histories import history, looked_up, sample, settings, usable
+from tfdiff.causes import repeats
+from tfdiff.causes.histories import elements, history, looked_up, settings, usable
 from tfdiff.causes.hypothesis import Proposal
-from tfdiff.causes.optimizer import others_agree
-from tfdiff.causes.recognition import EQUAL, recognise, told_rules
+from tfdiff.causes.recognition import recognise, told_rules
 from tfdiff.causes.rules import Rule, clipped, run
 from tfdiff.causes.scene import joined, same
 from tfdiff.causes.words import creator, number, optimizer_name, plain
@@ -36,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "optimizer-amsgrad": ("amsgrad",),
     "optimizer-centered": ("centered",),
     "optimizer-accumulator": ("initial",),
+    "optimizer-sparse-duplicates": ("rows", "lazy"),
     "weight-decay": ("decay", "decay_kind"),
 }
 """What a difference of these settings is called."""
@@ -50,7 +50,11 @@ PLACES = {
     "inside": "epsilon inside the root",
     "hat": "epsilon behind the root of the corrected squares",
 }
-DECAYS = {"": "", "coupled": "added to the gradient", "decoupled": "taken off the weights"}
+DECAYS = {
+    "": "",
+    "coupled": "added to the gradient (g + decay * w, L2)",
+    "decoupled": "taken off the weights (learning rate * decay * w, as AdamW does)",
+}
 NAMES = {"sgd": "SGD", "adam": "Adam", "rmsprop": "RMSprop", "adagrad": "Adagrad"}
 
 
@@ -74,44 +78,16 @@ def other_optimizer(scene: Scene) -> Proposal | None:
         return None
     a, b = found.a, found.b
     if found.codes == ("optimizer-kind",):
-        return _proposal(scene, found, a.rule, a.rates, _words(scene, found.codes[0], found))
-    tries = [_proposal(scene, found, _with(a.rule, b.rule, c), b.rates, _words(scene, c, found)) for c in found.codes]
+        return proposal(scene, found, a.rule, a.rates, _words(scene, found.codes[0], found))
+    tries = [proposal(scene, found, _with(a.rule, b.rule, c), b.rates, _words(scene, c, found)) for c in found.codes]
     best = min(tries, key=lambda proposal: proposal.after)
     if len(tries) == 1 or best.after <= best.noise:
         return best
     # None alone is all of it: the one that matters most stands for all of them.
     rest = [code for code in found.codes if code != best.code]
     also = "; ".join(difference(code, a.rule, b.rule) for code in rest)
-    all_of_it = _proposal(scene, found, a.rule, b.rates, _words(scene, best.code or "", found))
+    all_of_it = proposal(scene, found, a.rule, b.rates, _words(scene, best.code or "", found))
     return replace(all_of_it, summary=f"{best.summary}; and {also}", doubt=0.02 * len(rest))
-
-
-def other_rate(scene: Scene) -> Proposal | None:
-    """Both sides follow one rule with other rates; from a later step on: another schedule."""
-    found = rules_of(scene)
-    if found is None or found.codes or others_agree(scene):
-        return None
-    a, b = _rate(scene, found, scene.a), _rate(scene, found, scene.b)
-    if a is None or b is None or same(a, b, ALIKE):
-        return None
-    moved = [m.update.any() for m in found.moments[0]]
-    earlier = [same(x, y, ALIKE) for x, y in zip(found.a.rates[: scene.step], found.b.rates, strict=False)]
-    later = any(equal for equal, m in zip(earlier, moved, strict=False) if m)
-    rates = [*found.b.rates[: scene.step], found.a.rates[scene.step]]
-    since = f" from step {scene.step} on" if later else ""
-    times = f"{number(b / a)} x A's"
-    wanted = f"the same schedule as in A, learning rate {number(a)} in step {scene.step}"
-    told = f"{optimizer_name(scene.b)}(learning_rate={number(a)})"
-    plain_step = found.b.rule == Rule("sgd")
-    by_hand = f"learning rate {number(a)} instead of {number(b)}{f': w.assign_sub({number(a)} * g)' * plain_step}"
-    fix = wanted if later else told if scene.b.optimizer() else by_hand
-    words = Words(
-        "lr-schedule" if later else "lr",
-        f"the learning rate is {number(b)} in B, {number(a)} in A{since}: equal gradients, updates {times}",
-        fix,
-        {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
-    )
-    return _proposal(scene, found, found.b.rule, rates, words)
 
 
 @dataclass(frozen=True)
@@ -124,7 +100,8 @@ class Words:
     constants: dict[str, Any]
 
 
-def _proposal(scene: Scene, found: Rules, rule: Rule, rates: Sequence[float], words: Words) -> Proposal:
+def proposal(scene: Scene, found: Rules, rule: Rule, rates: Sequence[float], words: Words) -> Proposal:
+    """What the rule with the rates of each step makes of the gradients, against A's update."""
     moments = _seen(scene, found)
     mine = found.moments[0][scene.step]
     source = (found.a if scene.lockstep else found.b).rule  # the gradients' own side knows how they are clipped
@@ -150,25 +127,6 @@ def _with(a: Rule, b: Rule, code: str) -> Rule:
     if code == "optimizer-bias-correction" and "inside" not in (a.place, b.place):
         changed = replace(changed, place=a.place)
     return changed if b.momentum else replace(changed, within=a.within, nesterov=a.nesterov)
-
-
-def _rate(scene: Scene, found: Rules, side: Side) -> float | None:
-    """A side's rate: as told, as among its constants, else as fitted; None where it may as well be something else."""
-    fit, moments = (found.a, found.moments[0]) if side is scene.a else (found.b, found.moments[1])
-    rate, told = fit.rates[scene.step], moments[scene.step].rate
-    if fit.told and told is not None:
-        return told
-    seen = [c for c in settings(side, list(found.updates), of_a=side is scene.a) if same(rate, c, EQUAL)]
-    if seen:
-        return min(seen, key=lambda c: abs(c - rate))
-    # A factor on the gradients would do the same, unless their size does not matter.
-    return rate if fit.rule.family != "sgd" else None
-
-
-def learning_rate(scene: Scene) -> Proposal | None:
-    """As the constants and a factor tell it, unless another rule is what makes the factor."""
-    found = rules_of(scene)
-    return None if found is not None and found.codes else optimizer.learning_rate(scene)
 
 
 def rules_of(scene: Scene) -> Rules | None:
@@ -220,13 +178,15 @@ def _clipped_alike(scene: Scene, fits: tuple[Fit, Fit], moments: list[list[Momen
     """Whether both rules work on the same gradient, wherever it was clipped: else clipping is what differs."""
     mine = moments[0][scene.step]
     other = mine if scene.lockstep else moments[1][scene.step]
-    return relative_error(clipped(fits[0].rule, mine), clipped(fits[1].rule, other)) <= ALIKE
+    a, b = (clipped(replace(fit.rule, rows="summed"), moment) for fit, moment in zip(fits, (mine, other), strict=True))
+    return relative_error(a, b) <= ALIKE
 
 
 def _cost(pair: tuple[Fit, Fit, tuple[str, ...]]) -> tuple[int, int]:
     """How much differs; then how much the rules do that simple ones do not."""
     a, b, codes = pair
-    return len(codes), a.rule.complexity + b.rule.complexity
+    also = "optimizer-kind" in codes and (a.rule.rows, a.rule.lazy) != (b.rule.rows, b.rule.lazy)
+    return len(codes) + also, a.rule.complexity + b.rule.complexity
 
 
 def differing(a: Rule, b: Rule) -> tuple[str, ...]:
@@ -248,7 +208,10 @@ def _seen(scene: Scene, found: Rules) -> list[Moment]:
     steps = found.moments[1 - scene.lockstep][: scene.step + 1]
     if not scene.lockstep:
         return steps
-    return [*steps[:-1], replace(steps[-1], update=joined(sample(update.u_b) for update in found.updates))]
+    return [
+        *steps[:-1],
+        replace(steps[-1], update=joined(update.u_b.reshape(-1)[elements(scene, update)] for update in found.updates)),
+    ]
 
 
 def _words(scene: Scene, code: str, found: Rules) -> Words:
@@ -262,10 +225,12 @@ def _words(scene: Scene, code: str, found: Rules) -> Words:
             {"a": names[0], "b": names[1]},
         )
     names = _names(code, a, b)
-    values = [[_constant(getattr(rule, name)) for name in names] for rule in (a, b)]
+    values = [[_constant(getattr(rule, name)) for name in _telling(names, a, b)] for rule in (a, b)]
     constants = {side: one[0] if len(one) == 1 else one for side, one in zip("ab", values, strict=True)}
     argument = ", ".join(f"{name}={_value(getattr(a, name))}" for name in names if name in ARGUMENTS)
-    if scene.b.optimizer() and argument:
+    if code == "optimizer-sparse-duplicates":
+        fix = repeats.fix(a, names)
+    elif scene.b.optimizer() and argument:
         fix = f"{optimizer_name(scene.b)}({argument})"
     else:
         fix = f"{_phrase(a, names)}, as in A, instead of {_phrase(b, names)}"
@@ -275,12 +240,22 @@ def _words(scene: Scene, code: str, found: Rules) -> Words:
 def difference(code: str, a: Rule, b: Rule) -> str:
     """`the optimizer has beta_1 0.9 in B, beta_1 0.8 in A`."""
     names = _names(code, a, b)
+    if code == "optimizer-sparse-duplicates":
+        return repeats.difference(a, b, names)
     return f"the optimizer has {_phrase(b, names)} in B, {_phrase(a, names)} in A"
 
 
 def _names(code: str, a: Rule, b: Rule) -> list[str]:
     """The settings behind a code that are not the same."""
-    return [name for name in GROUPS[code] if getattr(a, name) != getattr(b, name)]
+    names = [name for name in GROUPS[code] if getattr(a, name) != getattr(b, name)]
+    return ["decay", "decay_kind"] if "decay_kind" in names else names
+
+
+def _telling(names: Sequence[str], a: Rule, b: Rule) -> Sequence[str]:
+    """Those that say it all as constants: a decay of nothing is of no kind."""
+    if "decay_kind" in names:
+        return ["decay_kind"] if a.decay and b.decay else ["decay"]
+    return names
 
 
 def _phrase(rule: Rule, names: Sequence[str]) -> str:

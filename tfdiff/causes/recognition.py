@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.causes.repeats import ways
 from tfdiff.causes.rules import Memory, Rule, advance
 from tfdiff.causes.scene import TINY, same
 
@@ -70,7 +71,7 @@ def recognise(side: Side, moments: Sequence[Moment], constants: Sequence[float],
     """The rules that fit: as told, else (where nothing is told, or it is doubted) the simplest ones made of the given
     constants with the steadiest rate.
     """
-    rules = told_rules(side)
+    rules = [one for rule in told_rules(side) for one in (rule, *ways(rule, moments))]
     told = [fit for rule in rules if (fit := fitted(rule, moments, told=True)) is not None]
     if told or (rules and not doubted):
         return sorted(told, key=lambda fit: fit.error)[:1]
@@ -95,8 +96,8 @@ def _first_elements(moment: Moment) -> Moment:
     chosen = np.unique(np.linspace(0, moment.update.size - 1, FEW).astype(int))
     edges = [(np.searchsorted(chosen, start), np.searchsorted(chosen, stop)) for start, stop, _ in moment.parts]
     parts = tuple((int(start), int(stop), norm) for (start, stop), (*_, norm) in zip(edges, moment.parts, strict=True))
-    g, w, u = (vector[chosen] for vector in (moment.gradient, moment.weight, moment.update))
-    return replace(moment, gradient=g, weight=w, update=u, parts=parts)
+    names = ("gradient", "weight", "update", "squares", "last", "seen")
+    return replace(moment, parts=parts, **{name: getattr(moment, name)[chosen] for name in names})
 
 
 def fitted(rule: Rule, moments: Sequence[Moment], *, told: bool, slack: float = 1.0) -> Fit | None:
@@ -176,6 +177,7 @@ def _stages(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[I
     for among in (both, shares):
         rules = list(_candidates(constants, shares, among))
         yield rules
+        yield (way for rule in rules for way in ways(rule, moments))
         yield (replace(rule, **decay) for rule in rules)
         for clip in clips:
             yield (replace(rule, **clip) for rule in rules)

@@ -9,6 +9,7 @@ from tfdiff.causes import (
     dtype,
     evaluation,
     gradients,
+    handed_decay,
     init,
     layers,
     lookups,
@@ -21,10 +22,12 @@ from tfdiff.causes import (
     optimizer,
     optimizers,
     penalties,
+    rates,
     scaling,
     smoothing,
     state,
     training,
+    twice,
     windows,
 )
 from tfdiff.causes.hypothesis import Hypothesis
@@ -67,9 +70,11 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
     Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
     Hypothesis(("arch-width",), ("forward",), architecture.width),
-    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.other_rate),
-    Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.learning_rate),
+    Hypothesis(("update-twice",), ("update",), twice.update_twice),
+    Hypothesis(("lr", "lr-schedule"), ("update",), rates.other_rate),
+    Hypothesis(("lr", "lr-schedule"), ("update",), rates.learning_rate),
     Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
+    Hypothesis(("weight-decay",), ("backward",), handed_decay.handed_decay),
     Hypothesis(
         (
             "optimizer-kind",
@@ -81,12 +86,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "optimizer-amsgrad",
             "optimizer-centered",
             "optimizer-accumulator",
+            "optimizer-sparse-duplicates",
             "weight-decay",
         ),
         ("update",),
         optimizers.other_optimizer,
     ),
-    Hypothesis(("grad-scale",), ("backward", "update"), gradients.gradient_scale),
+    Hypothesis(("grad-scale",), ("loss", "backward", "update"), gradients.gradient_scale),
     Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
     Hypothesis(("grad-stopped",), ("backward",), training.gradient_stopped),
     Hypothesis(("frozen-layer",), ("backward", "update"), training.frozen),
@@ -100,8 +106,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
+    "loss-weights": frozenset({"grad-scale"}),
+    "loss-reduction": frozenset({"grad-scale"}),
+    "loss-kind": frozenset({"grad-scale"}),
+    "update-twice": frozenset({"lr", "lr-schedule", "grad-scale"}),
     "lr": frozenset({"grad-scale", "grad-clipping"}),
-    "lr-schedule": frozenset({"grad-scale", "grad-clipping"}),
+    "lr-schedule": frozenset({"lr", "grad-scale", "grad-clipping"}),
 }
 """What is not said any more once the key is proved: the same numbers in less fitting words."""
 

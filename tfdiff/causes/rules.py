@@ -6,7 +6,7 @@ update by least squares, whatever the rule and wherever the rate came from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,12 @@ class Moment:
     """Relative error of the update that comes from reading it off float32 weights."""
     rate: float | None
     """The learning rate that the optimizer says it used."""
+    squares: Floats
+    """The gradient's squares, those of each row by itself where a table's id occurs several times."""
+    last: Floats
+    """The gradient, of such an id its last row alone."""
+    seen: Floats
+    """Zero in rows of a table that were not looked up, one elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,17 @@ class Rule:
     clip_kind: str = ""
     """value, norm (of each variable) or global."""
     clip: float = 0.0
+    rows: str = "summed"
+    """What becomes of several rows of one id of a table: summed, squared one by one, or the last one counts."""
+    lazy: bool = False
+    """Whether rows of a table that are not looked up keep their place and their memory."""
 
     @property
     def complexity(self) -> int:
         """How many things it does that simple optimizers do not."""
         extras = (self.momentum, self.nesterov, self.amsgrad, self.centered, self.decay, self.clip, not self.corrected)
-        return sum(bool(extra) for extra in extras) + (self.place == "hat") + (self.family == "adam")
+        of_tables = self.lazy + (self.rows != "summed")
+        return sum(bool(extra) for extra in extras) + (self.place == "hat") + (self.family == "adam") + of_tables
 
 
 @dataclass
@@ -89,14 +100,20 @@ class Memory:
     shares: list[float] = field(default_factory=list)
     """Of the weights: what was taken away in each step, where decay is fitted."""
 
+    def keep(self, known: Memory, seen: Floats) -> None:
+        """Take back what was not seen: there everything stays as it was."""
+        for name in ("first", "second", "largest", "mean", "velocity"):
+            setattr(self, name, np.where(seen > 0.0, getattr(self, name), getattr(known, name)))
+
 
 def advance(rule: Rule, memory: Memory, moment: Moment, rate: float | None = None) -> Floats:
     """The update of the next step, with the given rate or the one that fits the recorded update best."""
     memory.done += 1
+    known = replace(memory)
     g = clipped(rule, moment)
     if rule.decay_kind == "coupled":
         g = g + rule.decay * moment.weight
-    change = _scaled(rule, memory, g)
+    change = _scaled(rule, memory, g, moment.squares if rule.rows == "squared" else g * g)
     mu = rule.momentum
     ahead = 1.0 + mu if rule.nesterov else 1.0
     direction = -ahead * change
@@ -110,24 +127,28 @@ def advance(rule: Rule, memory: Memory, moment: Moment, rate: float | None = Non
         direction = direction - rule.decay * moment.weight
     elif rule.decay_kind == "fitted":
         base = base - _share(base, direction, memory, moment) * moment.weight
+    if rule.lazy:
+        base, direction = moment.seen * base, moment.seen * direction
     used = _fitted(base, direction, moment.update) if rate is None else rate
     if mu:
         memory.velocity = mu * memory.velocity - (used * change if rule.within else change)
+    if rule.lazy:
+        memory.keep(known, moment.seen)
     memory.rates.append(used)
     return np.asarray(base + used * direction)
 
 
-def _scaled(rule: Rule, memory: Memory, g: Floats) -> Floats:
-    """The gradient as the family's mean of squares scales it."""
+def _scaled(rule: Rule, memory: Memory, g: Floats, squares: Floats) -> Floats:
+    """The gradient as the family's mean of its squares scales it."""
     if rule.family == "sgd":
         return g
     if memory.done == 1:
         memory.second = np.full_like(g, rule.initial)
     if rule.family == "adagrad":
-        memory.second = memory.second + g * g
+        memory.second = memory.second + squares
         return g / _root(rule, memory.second)
     kept = rule.beta_2 if rule.family == "adam" else rule.rho
-    memory.second = kept * memory.second + (1.0 - kept) * g * g
+    memory.second = kept * memory.second + (1.0 - kept) * squares
     second = memory.second
     if rule.family == "rmsprop":
         if rule.centered:
@@ -149,8 +170,8 @@ def _root(rule: Rule, second: Floats) -> Floats:
 
 
 def clipped(rule: Rule, moment: Moment) -> Floats:
-    """The gradient behind the rule's clipping."""
-    g, c = moment.gradient, rule.clip
+    """The gradient behind the rule's clipping, of repeated rows those that count."""
+    g, c = moment.last if rule.rows == "last" else moment.gradient, rule.clip
     if rule.clip_kind == "value":
         return np.clip(g, -c, c)
     if rule.clip_kind == "global":

@@ -48,6 +48,8 @@ class Gradient:
     tolerance: float
     noise: bool
     """Zero in theory on both sides (a bias in front of a normalization): its rounding means nothing."""
+    factor: float = 1.0
+    """B's is so many times A's where one of the losses is scaled; the error is what differs besides."""
 
     @property
     def missing(self) -> bool:

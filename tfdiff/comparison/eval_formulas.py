@@ -91,6 +91,12 @@ def _threshold(limit: float) -> Formula:
     return formula
 
 
+def _every(p: Array, t: Array) -> float:
+    """Rows of one column against labels without columns: subtracting them makes a table of all pairs."""
+    one = p.reshape(-1, 1) > 0.5 if p.ndim == 2 and p.shape[1] == 1 else np.zeros((0, 1), bool)
+    return float((one == (_classes(t).reshape(1, -1) > 0.5)).mean()) if one.size else float("nan")
+
+
 def _top(count: int) -> Formula:
     def formula(p: Array, t: Array) -> float:
         if p.ndim != 2 or p.shape[1] <= count:
@@ -142,6 +148,8 @@ FORMULAS: dict[str, dict[str, Formula]] = {
         "argmax equals the class": _argmax,
         "output > 0.5": _threshold(0.5),
         "output > 0": _threshold(0.0),
+        **{f"output > {limit / 10:g}": _threshold(limit / 10) for limit in (1, 2, 3, 4, 6, 7, 8, 9)},
+        "each output against every label": _every,
         **{f"class among the top {k}": _top(k) for k in range(2, MOST_PLACES + 1)},
         "argmax over axis 0": _columns,
         "share of wrong rows": lambda p, t: 1.0 - _argmax(p, t) if _wide(p) else 1.0 - _threshold(0.5)(p, t),

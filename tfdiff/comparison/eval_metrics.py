@@ -56,7 +56,7 @@ def metric_finding(runs: Runs, pair: EvalPair) -> Finding | None:
         if len(alike) != 1 or sum(other.kind == first.kind for other in a) != 1:
             continue
         second = alike[0]
-        if _same(first, second, pair.a.info.rows) or not matching_labels(pair):
+        if same_number(first, second, pair.a.info.rows) or not matching_labels(pair):
             continue
         formulas = explained(pair.a, first.kind, first.value), explained(pair.b, second.kind, second.value)
         if first.kind == "loss" and (None in formulas or formulas[0] == formulas[1]):
@@ -122,11 +122,13 @@ def _kind_of_ops(side: Evaluation, column: Observation) -> str:
     return "mean absolute error" if "Abs" in ops else ""
 
 
-def _same(a: Measured, b: Measured, rows: int) -> bool:
+def same_number(a: Measured, b: Measured, rows: int) -> bool:
+    """Whether two numbers of one kind agree, up to rounding and one row."""
     scale = max(abs(a.value), abs(b.value), 1e-12)
     if a.kind == "accuracy":  # a tie may fall to either side; some write it in percent
         slack = 1.5 / max(rows, 1)
-        return any(abs(a.value * factor - b.value) <= slack * max(factor, 1.0) for factor in (1.0, 100.0, 0.01))
+        shares = [each.value / 100.0 if each.value > 1.0 + slack else each.value for each in (a, b)]
+        return abs(shares[0] - shares[1]) <= slack
     return abs(a.value - b.value) <= ACCURATE * scale
 
 

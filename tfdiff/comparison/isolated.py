@@ -73,11 +73,13 @@ class Past:
     """Joints (by a's site) and gradients (by a's variable) that the free run has shown to be none, or none of b's."""
     clipped: float = 0.0
     """By how much updates differ because of a norm in which gradients without a counterpart take part."""
+    scaled: bool = False
+    """Whether the free run shows a loss scale that is taken out of the gradients again."""
 
 
 def judge_isolated(free: Runs, result: StepsResult) -> list[Found]:
     """What the isolated steps of b show, step by step in causal order, repeats of a fault in later steps left out."""
-    past = Past(UpdateHistory(noise=set(result.noise)))
+    past = Past(UpdateHistory(noise=set(result.noise)), scaled=result.scaled)
     found: list[Found] = []
     done = free.b.isolation
     for step in range(min(free.a.steps, free.b.steps, free.b.isolated_steps)):
@@ -126,8 +128,9 @@ class _Step:
 
     def judge(self) -> list[Found]:
         """All findings of the step, in causal order."""
-        found = [*self._forward(), *self._loss()]
-        rest = [*self._backward(), *self._updates()]
+        # A scale that one side takes out again is in the loss and in what comes out of the tape, here as well.
+        found = [*self._forward(), *([] if self.past.scaled else self._loss())]
+        rest = [*([] if self.past.scaled else self._backward()), *self._updates()]
         state = self._states()
         self.past.states |= {pair.a for finding in state for pair in finding.also}
         found += [Found(finding) for finding in (*rest, *state)]

@@ -12,6 +12,7 @@ from tfdiff.comparison.floor import Horizon, find_horizon, step_noise
 from tfdiff.comparison.forward import ForwardResult, judge_forward
 from tfdiff.comparison.kinks import flip_error
 from tfdiff.comparison.layers import layer_findings, weight_finding
+from tfdiff.comparison.loss_scale import without_scale
 from tfdiff.comparison.matching import Matching, match_forward
 from tfdiff.comparison.metrics import relative_error
 from tfdiff.comparison.nonfinite import (
@@ -72,6 +73,8 @@ class StepsResult:
     """Pairs whose true gradient is zero."""
     batches: BatchWatch = field(default_factory=BatchWatch)
     """Whether both were fed the same."""
+    scaled: bool = False
+    """Whether a side scales its loss and takes the scale out of the gradients again."""
     lost: int | None = None
     """Step from which on both sides' weights are NaN or infinite: it and what follows are no evidence."""
     nonfinite: list[str] = field(default_factory=list)
@@ -163,6 +166,9 @@ def _judge_step(
         view = allowing_flips(view, flip_error(view, lazy.get()))
         gradient_list = loosened(view, gradient_list)
         result.tolerances[-1] = view.tolerances
+    plain = without_scale(runs, view, forward, gradient_list, history) if suspicious(gradient_list) else None
+    if plain is not None:
+        gradient_list, forward, result.scaled = plain, replace(forward, findings=()), True
     history.take(view, gradient_list)
     measured = updates(runs, view, gradient_list, history) if PHASES.index("update") < spoiled else []
     found = list(forward.findings)

@@ -96,7 +96,7 @@ def _agreeing(view: StepView, gradient: Gradient) -> npt.NDArray[np.bool_] | Non
     b = None if own is None else pair_values(gradient.pair, view.b.block.array(gradient.b.index), own.shape)
     if own is None or b is None:
         return None
-    a = own.astype(np.float64, copy=False)
+    a = gradient.factor * own.astype(np.float64, copy=False)
     with np.errstate(invalid="ignore"):
         agreeing: npt.NDArray[np.bool_] = np.abs(a - b) <= TRUSTED * np.maximum(np.abs(a), np.abs(b))
     return agreeing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -238,7 +238,7 @@ class Collector:
         self._put(site, array, (self._index.get(token, UNKNOWN),), of)
 
     def gradient(self, gradient: Token | Slices, entry: Entry | None, role: Role, phase: Phase, code: Code) -> None:
-        """A gradient of a variable; a sparse one is written out densely, repeated rows added up."""
+        """A gradient of a variable; a sparse one is written out densely, repeated rows added up, behind its ids."""
         index = entry.index if entry is not None else None
         if not isinstance(gradient, Slices):
             array = self._value(gradient)
@@ -251,8 +251,17 @@ class Collector:
             return
         dense = np.zeros(entry.shape, values.dtype)
         np.add.at(dense, rows.reshape(-1), values.reshape(-1, *entry.shape[1:]))
-        site = self._sites.get(role, phase, "IndexedSlices", code, variable=index)
-        self._put(site, dense, (self._index.get(gradient.values, UNKNOWN),))
+        inputs = self._rows(gradient, phase, code, rows)
+        self._put(self._sites.get(role, phase, "IndexedSlices", code, variable=index), dense, inputs)
+
+    def _rows(self, gradient: Slices, phase: Phase, code: Code, ids: Array) -> tuple[int, int]:
+        """Where the rows and the ids of a sparse gradient are: kept, for not all optimizers add up repeated rows."""
+        if gradient.indices not in self._index:
+            self._index[gradient.indices] = self._put(self._sites.get("constant", phase, "ids", code), ids)
+        at = self._index.get(gradient.values, UNKNOWN)
+        if at >= 0 and np.unique(ids).size < ids.size:
+            self.records[at] = replace(self.records[at], keep=True)
+        return at, self._index[gradient.indices]
 
     def loss(self, begin: GradientBegin) -> None:
         """What is minimized: the target of the gradient call, the sum of several."""

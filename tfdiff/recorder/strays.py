@@ -176,7 +176,25 @@ def _last(found: ForwardPass, finder: Finder, labelled: set[Token]) -> list[Toke
     for op in reversed(found.ops):
         if any(t in covered or t in candidates for t in op.outputs):
             covered.update(op.inputs)
-    return [t for op in found.ops for t in op.outputs if t in candidates and t not in covered]
+    last = [t for op in found.ops for t in op.outputs if t in candidates and t not in covered]
+    wanted = _wanted(found, labelled)
+    return [t for t in last if t in wanted] or last
+
+
+def _wanted(found: ForwardPass, labelled: set[Token]) -> set[Token]:
+    """What leads to a row per example, to a number or to labels: not the statistics of a batch that nobody takes."""
+    consumed = {t for op in found.ops for t in op.inputs}
+    wanted: set[Token] = set()
+    for op in reversed(found.ops):
+        for token in op.outputs:
+            shape = shape_of(op, token) or ()
+            if token in consumed:
+                continue
+            if token in labelled or size_of(op, token) == 1 or (shape and shape[0] == found.rows):
+                wanted.add(token)
+        if any(t in wanted for t in op.outputs):
+            wanted.update(op.inputs)
+    return wanted
 
 
 def _decided(found: ForwardPass, finder: Finder) -> set[Token]:
