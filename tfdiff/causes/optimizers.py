@@ -69,6 +69,8 @@ class Rules:
     """What differs, by code."""
     updates: tuple[Update, ...]
     """What the rules were told from."""
+    alike: bool = True
+    """Whether both work on the same gradient: else clipping differs."""
 
 
 def other_optimizer(scene: Scene) -> Proposal | None:
@@ -135,7 +137,16 @@ def rules_of(scene: Scene) -> Rules | None:
     if key not in scene.a.memo:
         scene.a.memo[key] = _rules_of(scene)
     found: Rules | None = scene.a.memo[key]
-    return found
+    return found if found is not None and found.alike else None
+
+
+def clipping_of(scene: Scene) -> Rules | None:
+    """Both sides' rules where clipping is all that differs, not even the rate: else None."""
+    rules_of(scene)
+    found: Rules | None = scene.a.memo["rules", scene.step, scene.concerned]
+    if found is None or found.alike or found.codes:
+        return None
+    return found if all(same(x, y, ALIKE) for x, y in zip(found.a.rates, found.b.rates, strict=False)) else None
 
 
 def _rules_of(scene: Scene) -> Rules | None:
@@ -144,12 +155,14 @@ def _rules_of(scene: Scene) -> Rules | None:
     dense = [update for update in whole if not looked_up(scene, update)]
     among = [updates for updates in ((whole, dense) if len(dense) < len(whole) else (whole,)) if updates]
     # What optimizers say of themselves first: where it does not hold, every rule is tried.
+    clipped_otherwise: Rules | None = None
     for doubted in (False, True) if any(told_rules(side) for side in scene.sides) else (True,):
         for updates in among:
             found = _told_apart(scene, updates, doubted=doubted)
-            if found is not None:
+            if found is not None and found.alike:
                 return found
-    return None
+            clipped_otherwise = clipped_otherwise or found
+    return clipped_otherwise
 
 
 def _told_apart(scene: Scene, updates: list[Update], *, doubted: bool) -> Rules | None:
@@ -169,9 +182,8 @@ def _told_apart(scene: Scene, updates: list[Update], *, doubted: bool) -> Rules 
         return None
     codes = best[0][2]
     a, b, _ = min((pair for pair in pairs if pair[2] == codes), key=lambda pair: max(pair[0].error, pair[1].error))
-    if not _clipped_alike(scene, (a, b), moments):
-        return None
-    return Rules(a, b, (moments[0], moments[1]), codes, tuple(updates))
+    alike = _clipped_alike(scene, (a, b), moments)
+    return Rules(a, b, (moments[0], moments[1]), codes, tuple(updates), alike)
 
 
 def _clipped_alike(scene: Scene, fits: tuple[Fit, Fit], moments: list[list[Moment]]) -> bool:

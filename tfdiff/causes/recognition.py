@@ -80,15 +80,13 @@ def recognise(side: Side, moments: Sequence[Moment], constants: Sequence[float],
     for candidates in _stages(moments, constants):
         tried = list(islice(candidates, left))
         near = [rule for rule in tried if fitted(rule, few, told=False, slack=3.0) is not None]
-        found = [fit for rule in near if (fit := fitted(rule, moments, told=False)) is not None]
+        found += [fit for rule in near if (fit := fitted(rule, moments, told=False)) is not None]
         left -= len(tried)
-        if found or not left:
+        # A rate that changes in every step is what a missing factor of a rule looks like.
+        steady = min((fit.changes for fit in found), default=len(moments))
+        if steady < max(1, len(moments) - 1) or not left:
             break
-    if not found:
-        return []
-    # A rate that changes in every step is what a missing factor of a rule looks like.
-    steady = min(fit.changes for fit in found)
-    return [fit for fit in found if fit.changes == steady]
+    return [fit for fit in found if fit.changes == min(other.changes for other in found)]
 
 
 def _first_elements(moment: Moment) -> Moment:

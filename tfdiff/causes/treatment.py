@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.optimizers import clipping_of
 from tfdiff.causes.scene import EPS32, TINY, joined, proportion, same
 from tfdiff.causes.words import at, number
 from tfdiff.pairing.distance import relative_error
@@ -147,6 +148,9 @@ def _read_flow(scene: Scene, side: Side, step: int) -> Flow | None:
     rest = _rest(block, tape) if given is None else given.rest
     if applied and relative_error(joined(tape), joined(applied)) > 1e-4:
         return Flow(tape, applied, 1e-6, rest)
+    by_rule = None if side.optimizer() else _followed(scene, side, tape, rest)
+    if by_rule is not None:
+        return by_rule
     shown = None if _settings(side).get("momentum") else _of_updates(scene, side, step, tape, variables)
     return replace(shown, rest=rest) if shown else _declared(side, tape, rest)
 
@@ -171,6 +175,19 @@ def _declared(side: Side, tape: list[Floats], rest: float) -> Flow | None:
     if not isinstance(constant, (int, float)):
         return None
     return Flow(tape, Treatment(kind, float(constant)).apply(tape, rest), 1e-6, rest)
+
+
+def _followed(scene: Scene, side: Side, tape: list[Floats], rest: float) -> Flow | None:
+    """What a rule that is written by hand does with the tape's gradients, where both sides' rules are alike but for
+    clipping.
+    """
+    found = clipping_of(scene)
+    if found is None:
+        return None
+    rule = (found.a if side is scene.a else found.b).rule
+    kind = {"": "none", "global": "global norm"}.get(rule.clip_kind, rule.clip_kind)
+    treatment = Treatment(kind, rule.clip if rule.clip_kind else 1.0)
+    return Flow(tape, treatment.apply(tape, rest), 1e-6, rest)
 
 
 def _all(
