@@ -33,12 +33,22 @@ def hand(script: str, rule, *constants: float, bias: float = 1.0) -> Program:
 
 
 def adam(
-    b1=0.9, b2=0.999, *, epsilon=1e-7, rate=0.01, place="outside", corrected=True, amsgrad=False, coupled=0.0, decay=0.0
+    b1=0.9,
+    b2=0.999,
+    *,
+    epsilon=1e-7,
+    rate=0.01,
+    place="outside",
+    corrected=True,
+    amsgrad=False,
+    coupled=0.0,
+    decay=0.0,
+    clip=0.0,
 ):
     """Adam in its variants."""
 
     def rule(memory, g, w, t):
-        g = g + coupled * w
+        g = (np.clip(g, -clip, clip) if clip else g) + coupled * w
         m = memory["m"] = b1 * memory.get("m", 0.0) + (1 - b1) * g
         v = memory["v"] = b2 * memory.get("v", 0.0) + (1 - b2) * g * g
         if amsgrad:
@@ -50,7 +60,7 @@ def adam(
         root = np.sqrt(v + small) if place == "inside" else np.sqrt(v) + small
         return rate * m / root + rate * decay * w
 
-    return rule, *(c for c in (b1, 1 - b1, b2, 1 - b2, epsilon, rate, 1.0, coupled, decay) if c)
+    return rule, *(c for c in (b1, 1 - b1, b2, 1 - b2, epsilon, rate, 1.0, coupled, decay, clip) if c)
 
 
 def sgd(momentum=0.0, rate=0.05, *, nesterov=False, damped=False, clip=0.0):
@@ -116,8 +126,9 @@ def near(value):
         (rmsprop(momentum=0.9), rmsprop(momentum=0.5), "optimizer-momentum", (0.9, 0.5)),
         (sgd(0.9), sgd(0.9, nesterov=True), "optimizer-nesterov", (0.0, 1.0)),
         (adam(), adam(rate=0.0101), "lr", (0.01, 0.0101)),
-        (adam(), adam(coupled=0.02), "weight-decay", None),
-        (adam(decay=0.05), adam(coupled=0.05), "weight-decay", None),
+        (adam(), adam(coupled=0.02), "weight-decay", (0.0, 0.02)),
+        (adam(decay=0.05), adam(coupled=0.05), "weight-decay", ("decoupled", "coupled")),
+        (adam(clip=0.05), adam(clip=0.05, coupled=0.02), "weight-decay", (0.0, 0.02)),
     ],
 )
 def test_the_rule_is_told_from_the_numbers(first, a, b, code, constants):

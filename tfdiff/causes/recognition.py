@@ -172,17 +172,27 @@ def _stages(moments: Sequence[Moment], constants: Sequence[float]) -> Iterator[I
     both = [x for x in shares if _among(x, constants) and _among(1.0 - x, constants)]
     decay: dict[str, Any] = {"decay_kind": "fitted"}
     clips = list(_clips(moments, constants))
+    couplings: list[dict[str, Any]] = [
+        {"decay_kind": "coupled", "decay": share} for share in _distinct(constants, 0.0, 0.2)
+    ]
+    # A share of a mean stands with its rest; what stands alone may be a decay, and a threshold sooner than others.
+    alone = [coupled for coupled in couplings if not _among(1.0 - coupled["decay"], constants)]
+    likely = [clip for clip in clips if clip["clip"] < 1.0 and not _among(1.0 - clip["clip"], constants)]
+    rest = [clip for clip in clips if clip not in likely]
     for among in (both, shares):
         rules = list(_candidates(constants, shares, among))
         yield rules
         yield (way for rule in rules for way in ways(rule, moments))
         yield (replace(rule, **decay) for rule in rules)
-        for clip in clips:
-            yield (replace(rule, **clip) for rule in rules)
-            yield (replace(rule, **clip, **decay) for rule in rules)
-        for share in _distinct(constants, 0.0, 0.2):
-            coupled: dict[str, Any] = {"decay_kind": "coupled", "decay": share}
+        for coupled in couplings:
             yield (replace(rule, **coupled) for rule in rules)
+        for some in likely, rest:
+            for clip in some:
+                yield (replace(rule, **clip) for rule in rules)
+                yield (replace(rule, **clip, **decay) for rule in rules)
+            for clip, coupled in product(some, alone):
+                if clip["clip"] != coupled["decay"]:
+                    yield (replace(rule, **clip, **coupled) for rule in rules)
         yield _rare(constants, shares, among)
 
 
