@@ -8,11 +8,11 @@ import numpy as np
 
 from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.scene import EPS32, TINY, joined, proportion, same
-from tfdiff.causes.words import at, creator, number, optimizer_name
+from tfdiff.causes.words import creator, number, optimizer_name
 from tfdiff.pairing.distance import relative_error
 
 if TYPE_CHECKING:
-    from tfdiff.causes.scene import Floats, Scene, Side, Update
+    from tfdiff.causes.scene import Scene, Side, Update
 
 MIN_SIZE = 16
 DECISIVE = 1e-3
@@ -151,86 +151,3 @@ def _lr_fix(scene: Scene, rate: float) -> str:
     if scene.b.optimizer():
         return f"{optimizer_name(scene.b)}(learning_rate={number(rate)})"
     return f"multiply the gradient by {number(rate)}: w.assign_sub({number(rate)} * g)"
-
-
-def weight_decay(scene: Scene) -> Proposal | None:
-    """The updates differ by c * w: c is fitted, and so is each side's own decay where its ops show it."""
-    updates = scene.updates(scene.concerned)
-    w, u_a, u_b = (joined(getattr(u, name) for u in updates) for name in ("w_a", "u_a", "u_b"))
-    if not w.size or not np.any(w):
-        return None
-    c, left = proportion(w, u_a - u_b)
-    noise = rounding(updates)
-    before = relative_error(u_a, u_b)
-    scale = max(float(np.linalg.norm(u_a)), float(np.linalg.norm(u_b)), TINY)
-    difference = max(float(np.linalg.norm(u_a - u_b)), TINY)
-    if left > max(2e-3, min(3.0 * noise * scale / difference, 0.05)) or _uniform(w):
-        return None
-    decays = _decays(scene, updates, c)
-    told = [float(side.optimizer().get("config", {}).get("weight_decay") or 0.0) for side in scene.sides]
-    a, b = decays if decays is not None else ((0.0, c) if c > 0 else (-c, 0.0))
-    return Proposal(
-        before,
-        relative_error(u_a, u_b + c * w),
-        f"each step takes {_share(b)} of the weights away in B, {_share(a)} in A (weight decay)",
-        _decay_fix(scene, a, b, told[0]),
-        {"a": float(f"{a:.4g}"), "b": float(f"{b:.4g}"), "difference": float(f"{c:.4g}")},
-        fitted=1 if decays is None else 2,
-        noise=max(1e-3, noise),
-    )
-
-
-def _uniform(w: Floats) -> bool:
-    """Whether the weights are all alike, so that 'proportional to the weights' says nothing."""
-    return float(w.std()) <= 1e-6 * float(np.abs(w).max())
-
-
-def _share(decay: float) -> str:
-    return "nothing" if decay == 0.0 else f"{number(100 * decay)} %"
-
-
-def _decays(scene: Scene, updates: list[Update], c: float) -> tuple[float, float] | None:
-    """The decays of both sides whose difference is c, as far as their ops show a multiple of the weight."""
-    a, b = [0.0, *_multiples(scene.a, updates, of_a=True)], [0.0, *_multiples(scene.b, updates, of_a=False)]
-    fits = [(x, y) for x in a for y in b if abs(y - x - c) <= 0.02 * abs(c)]
-    # Of several pairs the one that explains both sides' ops: most of them used, then the smallest.
-    return max(fits, key=lambda pair: ((pair[0] != 0) + (pair[1] != 0), -pair[0] - pair[1]), default=None)
-
-
-def _multiples(side: Side, updates: list[Update], *, of_a: bool) -> list[float]:
-    """Factors (0 < f < 0.5) of tensors of the update that are f times a weight."""
-    # The smallest one that is large enough not to fit by chance.
-    first = min(updates, key=lambda u: (u.w_a.size < MIN_SIZE or not np.any(u.w_a), u.w_a.size))
-    variable = first.pair.a if of_a else first.pair.b
-    w = side.before(variable)
-    if w is None:
-        return []
-    found: list[float] = []
-    for seen in side.observations:
-        if seen.site.phase != "update" or seen.size != w.size or seen.site.role not in ("operation", "assign"):
-            continue
-        factor = seen.stats.norm / max(float(np.linalg.norm(w)), TINY)
-        close = 1e-12 < factor < 0.5 and (
-            side.error(seen.index, factor * w) <= 1e-5 or side.error(seen.index, -factor * w) <= 1e-5
-        )
-        if close and not any(same(factor, other, 1e-3) for other in found):
-            found.append(factor)
-    return found
-
-
-def _decay_fix(scene: Scene, a: float, b: float, told: float) -> str:
-    where = at(scene.finding.divergence.b) or creator(scene, scene.b)
-    rate = scene.a.optimizer().get("learning_rate")
-    own = scene.b.optimizer()
-    place, b_rate = scene.finding.divergence.b, own.get("learning_rate")
-    if place is not None and place.source and place.source == own.get("source") and isinstance(b_rate, (int, float)):
-        return f"{optimizer_name(scene.b)}(weight_decay={number(a / b_rate)}){where}"
-    if a > 0.0 and isinstance(rate, (int, float)) and same(a, b * rate, 0.02):
-        return (
-            f"scale the decay by the learning rate: learning_rate * {number(b)} * w instead of {number(b)} * w{where}"
-        )
-    if a > 0.0 and told and isinstance(rate, (int, float)) and same(a, told * rate, 0.02):
-        return f"take learning_rate * {number(told)} * w away in each step{where}"
-    if a > 0.0:
-        return f"take {number(a)} * w away in each step instead of {_share(b) if b == 0 else number(b) + ' * w'}{where}"
-    return f"no weight decay (weight_decay=0){where}"

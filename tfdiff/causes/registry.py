@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfdiff.causes import (
     architecture,
     data,
+    decay,
     dropout,
     dtype,
     evaluation,
@@ -19,7 +20,6 @@ from tfdiff.causes import (
     masks,
     nonfinite,
     normalization,
-    optimizer,
     optimizers,
     penalties,
     rates,
@@ -73,7 +73,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("update-twice",), ("update",), twice.update_twice),
     Hypothesis(("lr", "lr-schedule"), ("update",), rates.other_rate),
     Hypothesis(("lr", "lr-schedule"), ("update",), rates.learning_rate),
-    Hypothesis(("weight-decay",), ("update",), optimizer.weight_decay),
+    Hypothesis(("weight-decay",), ("update",), decay.weight_decay),
     Hypothesis(("weight-decay",), ("backward",), handed_decay.handed_decay),
     Hypothesis(
         (
