@@ -192,6 +192,14 @@ def test_accuracies_in_percent(values, same):
     assert same_number(a, b, 70) == same
 
 
+@pytest.mark.parametrize(("rows", "said"), [(40, True), (32, False)])
+def test_a_smaller_last_batch_is_told(judge, rows, said):
+    """Where the mean of the batches is not that of the rows a note says so: what Python makes of them is not seen."""
+    result = judge(Pass(batch=16, rows=rows), a=(Pass(named="accuracy", rows=rows),))
+    assert told(result) == ("equivalent", None, [])
+    assert any("the last is smaller" in note for note in result.notes) == said
+
+
 @pytest.mark.parametrize("limit", [0.2, 0.5, 0.7])
 def test_thresholds(limit):
     """Which threshold an accuracy of one output was taken with."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 COMPARING = ("Equal", "InTopK", "InTopKV2", "NotEqual")
 ACCURATE = 1e-3
 """Relative error up to which two sums over batches are the same number."""
+UNEVEN = 2e-3
+"""Relative difference from which the mean of the batches is another number than the mean of the rows."""
 KINDS = {
     "mse": "mean squared error",
     "mean_squared_error": "mean squared error",
@@ -92,6 +94,26 @@ def _over_batches(side: Evaluation, column: Observation, values: Array) -> float
     weights = np.full(batches, float(size))
     weights[-1] = rest if 0 < rest <= size else size
     return float((values * weights).sum() / weights.sum())
+
+
+def uneven_note(pair: EvalPair) -> str | None:
+    """What is said of numbers that one side has batch by batch, the last batch being smaller: their mean is another
+    number than that of all rows, and what a script makes of them in Python is not seen.
+    """
+    for name, side in (("a", pair.a), ("b", pair.b)):
+        if side.info.metrics:
+            continue
+        for column in side.numbers:
+            kind, values = _kind_of_ops(side, column), side.block.array(column.index).astype(np.float64).reshape(-1)
+            if not kind or len(values) < 2 or column.site.op == "Sum" or not np.isfinite(values).all():
+                continue
+            whole, plain = _over_batches(side, column, values), float(values.mean())
+            if abs(whole - plain) > UNEVEN * max(abs(whole), abs(plain)):
+                return (
+                    f"{name}'s {kind} comes from {len(values)} batches of which the last is smaller: over all rows it "
+                    f"is {whole:.4g}, the mean of the batches is {plain:.4g}; which one the script reports was not seen"
+                )
+    return None
 
 
 def _kind(name: str) -> str:

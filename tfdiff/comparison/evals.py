@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.cut_block import CutBlock
-from tfdiff.comparison.eval_metrics import metric_finding
+from tfdiff.comparison.eval_metrics import metric_finding, uneven_note
 from tfdiff.comparison.eval_pairing import evaluations, pair_evaluations
 from tfdiff.comparison.findings import Finding, StepPairing
 from tfdiff.comparison.forward import located_finding
@@ -80,6 +80,9 @@ def judge_evals(runs: Runs, steps: StepsResult) -> EvalsResult:
             carried, noisy = carried + (drift is None), noisy + (drift is not None)
             continue
         result.compared += 1
+        uneven = uneven_note(pair) if judged.finding is None else None
+        if uneven is not None and uneven not in result.notes:
+            result.notes.append(uneven)
         step = step_of(pair)
         cells.setdefault((judged.place[0].site.id, judged.place[1].site.id), {})[step] = judged
         finding = judged.finding
