@@ -1,7 +1,7 @@
 """Networks whose tensors, kernels or means can be laid out otherwise: NAME, then at most one fault.
 
-NAME: keras, tape or v1 (images), sequence (attention and layer normalization, by hand), kernels (fixed, depthwise and
-tied ones). A fault that the network does not have changes nothing, and is refused.
+NAME: keras, tape, v1 or planes (images; channels first), sequence (attention and layer normalization, by hand), kernels
+(fixed, depthwise and tied ones). A fault that the network does not have is refused.
 """
 
 import sys
@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 NAME, FAULT = sys.argv[1], "".join(sys.argv[2:])
-IMAGES = NAME in ("keras", "tape", "v1", "kernels")
+IMAGES = NAME != "sequence"
 rng, init = np.random.default_rng(0), np.random.default_rng(1)
 x = rng.normal(size=(36, 6, 6, 3) if IMAGES else (36, 5, 8)).astype("float32")
 y = rng.integers(0, 3, 36).astype("int32")
@@ -45,7 +45,8 @@ if NAME == "keras":
     h = layers.BatchNormalization(axis=1 if fault("axis") else -1)(h)  # mark: keras norm
     if fault("channels first"):
         h = layers.Permute((3, 1, 2))(h)  # mark: keras channels first
-    h = layers.Dense(8, activation="tanh")(layers.Flatten()(h))  # mark: keras dense
+    h = layers.Flatten()(h)  # mark: keras flatten
+    h = layers.Dense(8, activation="tanh")(h)  # mark: keras dense
     model = keras.Model(inputs, layers.Dense(3)(h))
     model.compile(keras.optimizers.SGD(0.1), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     assert FAULT in asked | {""}
@@ -104,6 +105,19 @@ def images(h):
     return tf.matmul(h, w2) + b2
 
 
+def planes(h):
+    """As `images`, with the channels first from the convolution to the dense layers."""
+    h = tf.transpose(tf.nn.conv2d(h, k, 1, "SAME"), [0, 3, 1, 2]) + kb[:, None, None]  # mark: first conv
+    if fault("shuffled"):
+        h = tf.gather(h, [2, 0, 3, 1], axis=1)  # mark: first shuffled
+    h = tf.nn.elu(h) if fault("elu") else tf.nn.relu(h)  # mark: first activation
+    mean, variance = tf.nn.moments(h, [0, 2, 3], keepdims=True)
+    h = (h - mean) * tf.math.rsqrt(variance + 1e-3) * gamma[:, None, None] + beta[:, None, None]
+    h = h if fault("left first") else tf.transpose(h, [0, 2, 3, 1])
+    h = tf.nn.tanh(tf.matmul(tf.reshape(h, [-1, 144]), w1) + b1)  # mark: left first
+    return tf.matmul(h, w2) + b2
+
+
 def heads(h, *, wrong=False):
     """[batch, time, 8] cut into [batch, 2 heads, time, 4]."""
     if wrong:
@@ -156,7 +170,7 @@ else:
         tf.Variable([0.0] * 4),
     )
     w1, b1, w2, b2 = uniform(144, 8), tf.Variable(tf.zeros([8])), uniform(8, 3), tf.Variable(tf.zeros([3]))
-    network, variables = images, [k, kb, gamma, beta, w1, b1, w2, b2]
+    network, variables = planes if NAME == "planes" else images, [k, kb, gamma, beta, w1, b1, w2, b2]
 
 if NAME == "v1":
     px, py = tf.placeholder(tf.float32, [None, 6, 6, 3]), tf.placeholder(tf.int32, [None])
