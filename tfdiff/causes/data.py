@@ -58,6 +58,22 @@ def labels(scene: Scene) -> Proposal | None:
     )
 
 
+def layout(scene: Scene) -> Proposal | None:
+    """B's own rows have A's numbers, in every row moved alike: axes exchanged, channels in another order."""
+    found = _numbers(scene, "data-layout")
+    if found is None or not found.get("rows"):
+        return None
+    words = plain(found.get("layout", ""))
+    return Proposal(
+        float(found["before"]),
+        float(found["after"]),
+        f"B's rows are A's with {words}: the same numbers in another layout",
+        f"lay the rows out as A does; B has them with {words}{at(scene.finding.divergence.b)}",
+        {"a": "as they are", "b": words},
+        fitted=0,
+    )
+
+
 def augmentation(scene: Scene) -> Proposal | None:
     """One run changes its rows at random (turns, shifts, flips), the other feeds what they were made from."""
     found = _numbers(scene, "data-augmentation")

@@ -111,7 +111,7 @@ def find_norm(side: Side, index: int, x: Floats) -> Norm | None:
 
 def _find_norm(side: Side, index: int, x: Floats) -> Norm | None:
     found = None
-    reads = _Reads(side)
+    reads = Reads(side)
     for bad in side.bad:
         seen = side.observations[bad]
         y = side.array(bad) if seen.size == x.size and "float" in seen.dtype and bad != index else None
@@ -122,7 +122,7 @@ def _find_norm(side: Side, index: int, x: Floats) -> Norm | None:
     return found
 
 
-class _Reads:
+class Reads:
     """Variables read in the forward pass, by size."""
 
     def __init__(self, side: Side) -> None:
@@ -161,7 +161,7 @@ def _channels(x: Floats) -> Iterator[int]:
         yield 1
 
 
-def _per_channel(index: int, x: Floats, y: Floats, reads: _Reads) -> Norm | None:
+def _per_channel(index: int, x: Floats, y: Floats, reads: Reads) -> Norm | None:
     for axis in _channels(x):
         rows = np.moveaxis(x, axis, -1).reshape(-1, x.shape[axis])
         if rows.shape[1] < 2 or rows.shape[0] < 3:
@@ -189,7 +189,7 @@ def _affine(rows: Floats, values: Floats) -> tuple[Floats, Floats] | None:
 
 
 def _statistics(
-    x: Floats, axis: int, index: int, fit: tuple[Floats, Floats], own: tuple[Floats, Floats], reads: _Reads
+    x: Floats, axis: int, index: int, fit: tuple[Floats, Floats], own: tuple[Floats, Floats], reads: Reads
 ) -> Norm | None:
     """Which statistics, gamma and beta give s and t."""
     s, t = fit
@@ -203,7 +203,7 @@ def _statistics(
         if beta is None:
             continue
         for gamma in gammas:
-            epsilon = _epsilon(s, gamma, variance)
+            epsilon = epsilon_of(s, gamma, variance)
             if epsilon is not None:
                 moving = (mean, variance) if mode == "moving" else None
                 return Norm(index, mode, epsilon, _again(axis, gamma, beta), moving)
@@ -221,7 +221,7 @@ def _again(axis: int, gamma: Floats, beta: Floats) -> Again:
     return again
 
 
-def _per_row(index: int, x: Floats, y: Floats, reads: _Reads) -> Norm | None:
+def _per_row(index: int, x: Floats, y: Floats, reads: Reads) -> Norm | None:
     """Layer normalization over the last axis."""
     size = x.shape[-1]
     if size < 3:
@@ -240,7 +240,7 @@ def _per_row(index: int, x: Floats, y: Floats, reads: _Reads) -> Norm | None:
             fits = relative_error(z, s[:, None] * rows[part]) <= FIT
             if not fits:
                 break
-        epsilon = _epsilon(s, np.ones(1), variance.reshape(-1)) if fits else None
+        epsilon = epsilon_of(s, np.ones(1), variance.reshape(-1)) if fits else None
         if epsilon is not None:
             return Norm(index, "row", epsilon, _row_again(gamma, beta))
     return None
@@ -255,7 +255,7 @@ def _row_again(gamma: Floats, beta: Floats) -> Again:
     return again
 
 
-def _epsilon(s: Floats, gamma: Floats, variance: Floats) -> float | None:
+def epsilon_of(s: Floats, gamma: Floats, variance: Floats) -> float | None:
     """The epsilon with which s = gamma / sqrt(variance + epsilon) holds everywhere, else None."""
     s, variance = np.ravel(s), np.ravel(variance)
     gamma = np.broadcast_to(np.ravel(gamma), s.shape)

@@ -68,6 +68,17 @@ def _conv2d(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats | No
     return np.tensordot(windows, kernel, axes=([3, 4, 5], [2, 0, 1]))
 
 
+def _depthwise(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats | None:
+    """Each channel with kernels [height, width, channel, multiplier] of its own."""
+    x, kernel = operands
+    channels = kernel.shape[2]
+    if channels != x.shape[-1]:
+        return None
+    each = [_conv2d(attrs, [x[..., c : c + 1], kernel[:, :, c : c + 1]]) for c in range(channels)]
+    known = [one for one in each if one is not None]
+    return np.concatenate(known, axis=-1) if len(known) == channels else None
+
+
 def _pool(largest: bool) -> Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]:  # noqa: FBT001
     """Pooling over NHWC, one shifted view per element of the window."""
 
@@ -131,6 +142,7 @@ OPS: dict[str, Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]] =
     "AvgPool": _pool(False),
     "BiasAdd": _bias_add,
     "Conv2D": _conv2d,
+    "DepthwiseConv2dNative": _depthwise,
     "Add": _elementwise(np.add),
     "AddV2": _elementwise(np.add),
     "Sub": _elementwise(np.subtract),

@@ -40,7 +40,7 @@ class _Map:
 def input_scale(scene: Scene) -> Proposal | None:
     """The batch agrees, and each side multiplies it with (adds to it) constants of its own before it goes on."""
     for cut in scene.cuts:
-        if not all(_is_batch(side, index) for side, index in ((scene.a, cut.a), (scene.b, cut.b))):
+        if not all(is_batch(side, index) for side, index in ((scene.a, cut.a), (scene.b, cut.b))):
             continue
         a, b = _scaled(scene, scene.a, cut.a, cut.x_a), _scaled(scene, scene.b, cut.b, cut.x_b)
         unscaled = [one.node == index for one, index in ((a, cut.a), (b, cut.b))]
@@ -81,7 +81,7 @@ def _said(name: str, one: _Map) -> str:
     return f"{scaled} {'+' if one.offset > 0 else '-'} {number(abs(one.offset))}"
 
 
-def _is_batch(side: Side, index: int) -> bool:
+def is_batch(side: Side, index: int) -> bool:
     """Whether a tensor is the batch, or made of it without anything learned or drawn."""
     roles = {side.observations[i].site.role for i in side.ancestors((index,))}
     return "input" in roles and not roles & _LEARNED

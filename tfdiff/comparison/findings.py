@@ -86,7 +86,7 @@ class Finding:
     kind: str = ""
     """How it was told, where the comparison knows: missing-gradient, never-moves, absent (a layer or term on one side
     only), behind the first divergence draws (dropouts), width and layers; in `own`: data-labels, data-shuffle,
-    data-scale, data-augmentation, data-dropped-batch, data-batch-size, init-distribution; else ""."""
+    data-scale, data-layout, data-augmentation, data-dropped-batch, data-batch-size, init-distribution; else ""."""
     numbers: Mapping[str, Any] = field(default_factory=dict)
     """Measured constants that belong to `kind` (scale, offset, batch sizes, standard deviations)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.domains import is_finite
@@ -14,6 +14,7 @@ from tfdiff.comparison.metrics import MAX_EXACT, best_permutation, layout_error,
 from tfdiff.comparison.penalties import at_penalty, beyond_penalties, penalty_finding
 from tfdiff.comparison.places import describe, place_of
 from tfdiff.comparison.tolerance import GROWTH
+from tfdiff.comparison.turned import where_turned
 from tfdiff.model import Divergence
 from tfdiff.pairing.sites import SKETCHED
 
@@ -241,6 +242,9 @@ def _error(view: StepView, located: Located, phase: str, roots: tuple[int, int])
 
 def located_finding(runs: Runs, view: StepView, located: Located, roots: tuple[int, int]) -> Finding:
     """The divergence at a place that was found on the way to two tensors, with everything around it."""
+    turned = where_turned(view, located)
+    if turned is not None:
+        located = replace(located, a=turned[0], b=turned[1])
     a = located.a if located.a is not None else roots[0]
     b = located.b if located.b is not None else roots[1]
     places = [place_of(graph.observations[index]) for graph, index in ((view.a, a), (view.b, b))]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.matching import match_forward
 from tfdiff.comparison.metrics import observation_error
 from tfdiff.comparison.tolerance import CEILING, GROWTH
+from tfdiff.comparison.turned import with_turned
 from tfdiff.pairing.sites import MIN_ELEMENTS, is_float, is_mask
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ def locate(
     tolerance = view.tolerances.forward
     for _ in range(ROUNDS):
         matching = matched(tolerance) if matched else match_forward(runs, view, tolerance)
-        a_side = _side(view.a, a_root, matching.from_a.keys())
-        b_side = _side(view.b, b_root, matching.from_b.keys())
+        wide = with_turned(view, matching)
+        a_side = _side(view.a, a_root, wide.from_a.keys())
+        b_side = _side(view.b, b_root, wide.from_b.keys())
         if a_side.root_matched and b_side.root_matched:
             return None
-        located = _join(view, a_side, b_side, matching)
+        located = replace(_join(view, a_side, b_side, wide), matching=matching)
         if located.a is None or located.b is None or located.error > min(GROWTH * _fed(view, located), CEILING):
             return located
         tolerance = 1.5 * located.error

@@ -14,6 +14,7 @@ from tfdiff.comparison.originals import Made, augmentation, made_rows, random_ma
 from tfdiff.comparison.own_altered import added_noise, moved_values
 from tfdiff.comparison.own_batches import Fed, fed_batches, rows_by_step
 from tfdiff.comparison.own_labels import relabelled
+from tfdiff.comparison.own_layout import find_layout
 from tfdiff.comparison.own_nonfinite import batch_finding
 from tfdiff.comparison.own_scale import find_scale, scaled_in_the_step
 from tfdiff.comparison.own_shift import find_shift
@@ -38,6 +39,7 @@ RANK = (
     "non-finite",
     "data-labels",
     "data-scale",
+    "data-layout",
     "data-augmentation",
     "data-shift",
     "data-shuffle",
@@ -171,9 +173,15 @@ def _augmented(runs: Runs, numbers: dict[str, Any], places: tuple[Place, Place])
 
 
 def _altered(runs: Runs, a: Fed, b: Fed, made: tuple[Made | None, Made | None], known: float) -> Finding | None:
-    """Rows that one side changes at random: by a map that draws, or in its own code."""
+    """Rows that are in another layout in b, or that one side changes at random: by a map that draws, or in its own
+    code.
+    """
     if any(made):
         return None
+    laid = find_layout(runs, a, b)
+    if laid is not None:
+        told = f"b's rows are a's with {laid.layout}"
+        return _finding(runs, "data-layout", _places(a, b, None, None), told, laid.before, **laid.numbers)
     maps = random_maps(runs.a), random_maps(runs.b)
     plain = [
         not maps[n] and _takes_as_they_are(fed, trace) for n, (fed, trace) in enumerate(((a, runs.a), (b, runs.b)))

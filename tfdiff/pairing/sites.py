@@ -94,7 +94,7 @@ def value_pairs(
     limits = np.broadcast_to(np.asarray(tolerance, np.float64), (len(a.observations),))
     direct = _direct_pairs(a, b, a_indices, b_indices, limits)
     found = {pair.a for pair in direct}
-    permuted = _permuted_pairs(a, b, [i for i in a_indices if i not in found], b_indices, limits)
+    permuted = permuted_pairs(a, b, [i for i in a_indices if i not in found], b_indices, limits)
     return sorted(direct + permuted, key=lambda pair: _preference(a, b, pair))
 
 
@@ -147,9 +147,10 @@ def _same_oddities(a: Observation, b: Observation) -> bool:
     return (a.stats.nans, a.stats.infs) == (b.stats.nans, b.stats.infs)
 
 
-def _permuted_pairs(
+def permuted_pairs(
     a: Block, b: Block, a_indices: Sequence[int], b_indices: Sequence[int], limits: Limits
 ) -> list[SitePair]:
+    """Pairs whose values agree after a transpose: `np.transpose(b, permutation)` is a's tensor."""
     pairs = []
     b_groups = _by_size(b, b_indices)
     for i in a_indices:
