@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.causes.words import number, plain
+from tfdiff.causes.words import argument, number, plain
 from tfdiff.comparison.configuration import Setting, alike, configuration_of, differing, relevant, same_setting
 from tfdiff.model import Configuration
 
@@ -117,7 +117,7 @@ def _short(told: Any) -> Any:
 
 def in_words(settings: list[Setting]) -> str:
     """`configuration differs: data_format channels_first / channels_last`; empty for none."""
-    said = [f"{plain(one.key)[:MOST_SHOWN]} {value(one.a)} / {value(one.b)}" for one in settings[:SHOWN]]
+    said = [f"{value(one.key)} {value(one.a)} / {value(one.b)}" for one in settings[:SHOWN]]
     more = f" and {len(settings) - SHOWN} more" if len(settings) > SHOWN else ""
     return f"configuration differs: {', '.join(said)}{more}" if said else ""
 
@@ -227,7 +227,9 @@ def _is_number(told: Any) -> bool:
 def _written(pair: Pair, evidence: list[Setting]) -> str:
     """`Dropout(rate=0.8) in B, rate=0.2 in A`: how the two are written; raw code has no such words."""
     a, b = pair
-    first, second = ([f"{plain(one.key)}={value(getattr(one, side))}" for one in evidence] for side in "ab")
+    first, second = (
+        [_argument(of, one.key, getattr(one, side)) for one in evidence] for of, side in zip(pair, "ab", strict=True)
+    )
     if evidence[0].key == "class":
         return f"{value(evidence[0].b)} in B, {value(evidence[0].a)} in A"
     if b is None:
@@ -248,11 +250,17 @@ def _fix(fix: str, b: Configuration | None, evidence: list[Setting]) -> str:
     if b is None:
         return fix
     for one in evidence:
-        fix = fix.replace(_call(b, [value(one.a)]), _call(b, [f"{plain(one.key)}={value(one.a)}"]))
-    missing = [one for one in evidence if f"{one.key}=" not in fix and one.key != "class"]
+        fix = fix.replace(_call(b, [value(one.a)]), _call(b, [_argument(b, one.key, one.a)]))
+    missing = [one for one in evidence if f"{argument(b.class_name, one.key)}=" not in fix and one.key != "class"]
     if not missing:
         return fix
-    return f"{fix}: {_call(b, [f'{plain(one.key)}={value(one.a)}' for one in missing])}"
+    return f"{fix}: {_call(b, [_argument(b, one.key, one.a) for one in missing])}"
+
+
+def _argument(of: Configuration | None, key: str, told: Any) -> str:
+    """`rate=0.2`, `padding='same'`, by the name that its class has for it."""
+    key = argument(of.class_name, key) if of is not None else key
+    return f"{value(key)}='{value(told)}'" if isinstance(told, str) else f"{value(key)}={value(told)}"
 
 
 def value(told: Any) -> str:

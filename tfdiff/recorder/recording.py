@@ -208,9 +208,14 @@ class Recording:
         if self.started:
             return
         self.started = True
+        self.note_switches()
+        with self.quiet():
+            self.share.start(self.variables, self.output)
+
+    def note_switches(self) -> None:
+        """What rounding depends on, and how the program is run: known once TensorFlow is in use."""
         with self.quiet():
             self.output.update(numerics=numerics(), switches=switches())
-            self.share.start(self.variables, self.output)
 
     def late_variable(self, entry: Any, variable: Any) -> None:
         """A variable created after training began."""

@@ -1,15 +1,11 @@
 """One network in each flavour of Keras: `configured.py FLAVOUR [SETTING=VALUE ...]`."""
 
-import os
 import sys
 
 import numpy as np
-
-FLAVOUR, GIVEN = sys.argv[1], dict(pair.split("=") for pair in sys.argv[2:])
-if FLAVOUR == "legacy tf.keras":
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
 import tensorflow as tf
 
+FLAVOUR, GIVEN = sys.argv[1], dict(pair.split("=") for pair in sys.argv[2:])
 if FLAVOUR == "keras":
     import keras
 elif FLAVOUR == "tf_keras":
@@ -33,7 +29,7 @@ class Hostile(keras.layers.Layer):
 
     def get_config(self):
         """Never."""
-        print("heard")
+        sys.stdout.write("heard\n")
         if GIVEN["hostile"] == "exit":
             sys.exit(3)
         if GIVEN["hostile"] == "large":
@@ -49,7 +45,7 @@ def network():
             layers.Dense(16, activation=GIVEN.get("activation", "relu"), kernel_regularizer="l2", name="hidden"),
             *([Hostile(name="hostile")] if "hostile" in GIVEN else []),
             layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name="norm"),
-            layers.Dropout(RATE, name="dropout"),
+            layers.Dropout(RATE, name="dropout"),  # mark: dropout
             layers.Dense(3, kernel_initializer=GIVEN.get("initializer", "glorot_uniform"), name="last"),
         ],
         name=GIVEN.get("name", "net"),
@@ -59,8 +55,10 @@ def network():
 def main():
     """A few steps."""
     model = network()
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=GIVEN.get("logits", "yes") == "yes")
-    model.compile(optimizer=keras.optimizers.Adam(0.01, beta_1=BETA), loss=loss)
+    logits = GIVEN.get("logits", "yes") == "yes"
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)  # mark: loss
+    optimizer = keras.optimizers.Adam(0.01, beta_1=BETA)  # mark: optimizer
+    model.compile(optimizer=optimizer, loss=loss)
     model.fit(X, Y, batch_size=16, epochs=1, shuffle=False, verbose=0)
 
 
