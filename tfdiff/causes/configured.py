@@ -30,6 +30,9 @@ FITTED = 0.02
 SHOWN = 3
 MOST_SHOWN = 60
 MOST_KEPT = 8
+MOST_LAYERS = 200
+ACTIVATIONS = {"none": "none", "linear": "none", "silu": "swish", "hard_silu": "hard_swish"}
+"""What fitted functions are called, by Keras' names for them."""
 KEYS: dict[str, tuple[str, ...]] = {
     "activation": ("activation", "recurrent_activation", "negative_slope", "alpha", "approximate"),
     "arch-width": ("units", "filters"),
@@ -81,7 +84,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 def supported(scene: Scene, cause: Cause) -> Cause:
     """The cause, raised and in the user's words, where the configuration of the two places agrees with it."""
-    for pair in pairs(scene):
+    for pair in _asked(scene, cause):
         evidence = _evidence(scene, cause, pair)
         if evidence:
             raised = max(cause.confidence, min(cause.confidence + BONUS, MOST))
@@ -93,6 +96,14 @@ def supported(scene: Scene, cause: Cause) -> Cause:
                 evidence=as_evidence(evidence),
             )
     return cause
+
+
+def _asked(scene: Scene, cause: Cause) -> Iterator[Pair]:
+    """The places of the divergence; for a penalty, which stands in the loss, the layers that may have it."""
+    yield from pairs(scene)
+    if cause.code == "loss-regularization-missing":
+        for pair in scene.finding.variables[:MOST_LAYERS]:
+            yield _of_variable(scene.a, pair.a), _of_variable(scene.b, pair.b)
 
 
 def hints(scene: Scene) -> list[Setting]:
@@ -162,7 +173,11 @@ def _layer_of_variable(scene: Scene, side: Side) -> Configuration | None:
     if not scene.concerned:
         return None
     pair = scene.concerned[0]
-    variable = side.trace.variables.get(pair.a if side is scene.a else pair.b)
+    return _of_variable(side, pair.a if side is scene.a else pair.b)
+
+
+def _of_variable(side: Side, index: int) -> Configuration | None:
+    variable = side.trace.variables.get(index)
     return None if variable is None else configuration_of(side.trace, "layer", variable.layer, variable.source)
 
 
@@ -187,8 +202,19 @@ def _agrees(cause: Cause, setting: Setting, *, meant: bool) -> bool:
     sides = {"a": setting.a, "b": setting.b}
     if not meant and not all(_is_number(one) and one not in (0, 1) for one in sides.values()):
         return False  # any two counts agree with 0 and 1
+    if setting.key in ("activation", "recurrent_activation"):
+        return all(_named(one, cause.constants.get(side)) for side, one in sides.items())
+    if setting.key.endswith("_regularizer"):
+        told = {side: one if isinstance(one, dict) else {} for side, one in sides.items()}
+        return all(any(_among(strength, cause, side) for strength in one.values()) for side, one in told.items() if one)
     asked = [side for side, one in sides.items() if _is_number(one) or isinstance(one, list)]
     return all(_among(sides[side], cause, side) for side in asked)
+
+
+def _named(told: Any, fitted: Any) -> bool:
+    """Whether a function is the one that was fitted (`gelu (tanh)` is a gelu)."""
+    name = ACTIVATIONS.get(str(told).lower(), str(told).lower())
+    return isinstance(fitted, str) and fitted.startswith(name)
 
 
 def _one_sided(cause: Cause, pair: Pair, key: str) -> Setting | None:

@@ -24,13 +24,10 @@ IRRELEVANT = frozenset(
     }
 )  # fmt: skip
 """Names, what is shared or judged by itself, and how something is computed without another result."""
-ALSO_KNOWN_AS = {
-    "auto": "sum_over_batch_size",
-    "gradientdescent": "sgd",
-    "momentum": "sgd",
-    "l1l2": "l2",
-}
-"""What other versions call it."""
+CLASSES = {"gradientdescent": "sgd", "momentum": "sgd"}
+"""TensorFlow 1's optimizers and what Keras calls them."""
+WORDS = {"auto": "sumoverbatchsize", "l1l2": "l2", "none": None, "linear": None, "": None}
+"""Values in the words of another version."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ def alike(a: Configuration, b: Configuration) -> bool:
 def differing(a: Configuration, b: Configuration, rank: int | None = None) -> list[Setting]:
     """Settings that both have and that are not the same; `rank`: number of axes that a negative axis counts from."""
     found = []
-    if a.kind != "layer" and _class(a.class_name) != _class(b.class_name):
-        found.append(Setting("class", a.class_name, b.class_name))
+    if a.kind != "layer" and _class(_kind(a)) != _class(_kind(b)):
+        found.append(Setting("class", _kind(a), _kind(b)))
     cut = {*a.cut, *b.cut, *IRRELEVANT}
     both = [key for key in a.settings if key in b.settings and key not in cut][:MOST_CONFIGURED]
     settings = [Setting(key, a.settings[key], b.settings[key]) for key in both]
@@ -115,7 +112,7 @@ def _canonical(value: Any, depth: int = DEEPEST) -> Any:
     """One way of writing for what is written in several: 2 and [2, 2], None, 0, "none" and "linear", "SAME"."""
     if isinstance(value, str):
         text = value.lower().replace("_", "")
-        return None if text in ("none", "linear", "") else ALSO_KNOWN_AS.get(value.lower(), text)
+        return WORDS.get(text, text)
     if isinstance(value, (bool, int, float)):
         return value or None
     if depth == 0:
@@ -140,7 +137,14 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
+def _kind(one: Configuration) -> str:
+    """Its class; of a loss that only wraps a function, that."""
+    function = one.settings.get("fn") if one.class_name == "LossFunctionWrapper" else None
+    return function if isinstance(function, str) else one.class_name
+
+
 def _class(name: str) -> str:
     """A class's name without what versions add to it: `AdamOptimizer` and `Adam`, `LSTMCell` and `LSTM`."""
-    short = name.removesuffix("V1").removesuffix("V2").removesuffix("Optimizer").removesuffix("Cell").lower()
-    return ALSO_KNOWN_AS.get(short, short)
+    short = name.removesuffix("V1").removesuffix("V2").removesuffix("Optimizer").removesuffix("Cell")
+    short = short.lower().replace("_", "")
+    return CLASSES.get(short, short)

@@ -50,8 +50,10 @@ class Configurations:
         key = (kind, path, source)
         seen = self._seen.get(key)
         if seen is None:
-            seen = self._seen[key] = [] if len(self._seen) < MOST_CONFIGURATIONS else [weakref.ref(thing)] * TIMES
-        if len(seen) >= TIMES or any(known() is thing for known in seen):
+            if len(self._seen) >= MOST_CONFIGURATIONS:
+                return
+            seen = self._seen[key] = []
+        if any(known() is thing for known in seen) or len(seen) >= TIMES:
             return
         seen.append(weakref.ref(thing))
         if not hasattr(thing, "get_config") or any(base.__name__ in NOT_ASKED for base in _of_library(thing)):

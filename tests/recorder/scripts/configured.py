@@ -15,6 +15,8 @@ else:
 
 RATE, EPSILON = float(GIVEN.get("rate", 0.2)), float(GIVEN.get("epsilon", 1e-3))
 BETA, MOMENTUM = float(GIVEN.get("beta_1", 0.9)), float(GIVEN.get("momentum", 0.99))
+PENALTY = None if GIVEN.get("penalty") == "none" else "l2"
+CLIP = float(GIVEN["clipnorm"]) if "clipnorm" in GIVEN else None
 RNG = np.random.RandomState(0)
 X = RNG.normal(size=(64, 8)).astype("float32") * 0.05
 Y = RNG.randint(0, 3, size=64)
@@ -42,7 +44,7 @@ def network():
     layers = keras.layers
     return keras.Sequential(
         [
-            layers.Dense(16, activation=GIVEN.get("activation", "relu"), kernel_regularizer="l2", name="hidden"),
+            layers.Dense(16, activation=GIVEN.get("activation", "relu"), kernel_regularizer=PENALTY, name="hidden"),
             *([Hostile(name="hostile")] if "hostile" in GIVEN else []),
             layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name="norm"),
             layers.Dropout(RATE, name="dropout"),  # mark: dropout
@@ -57,8 +59,8 @@ def main():
     model = network()
     logits = GIVEN.get("logits", "yes") == "yes"
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)  # mark: loss
-    optimizer = keras.optimizers.Adam(0.01, beta_1=BETA)  # mark: optimizer
-    model.compile(optimizer=optimizer, loss=loss)
+    optimizer = keras.optimizers.Adam(0.01, beta_1=BETA, clipnorm=CLIP)  # mark: optimizer
+    model.compile(optimizer=optimizer, loss=GIVEN.get("loss", loss))
     model.fit(X, Y, batch_size=16, epochs=1, shuffle=False, verbose=0)
 
 
