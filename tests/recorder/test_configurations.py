@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tfdiff as api
+from tfdiff.recorder.configurations import Configurations
 from tfdiff.recorder.settings import plain_settings
 from tfdiff.trace.reader import open_trace
 
@@ -179,3 +180,96 @@ def test_plain_settings():
     settings, cut = plain_settings({f"key {number}": "x" * 150 for number in range(1000)})
     assert len(json.dumps(settings)) < 5000
     assert len(cut) + len(settings) == 64
+
+
+def library(**methods: object) -> type:
+    """A class as Keras has one."""
+    return type("Layer", (), {"__module__": "keras.src.layers", **methods})
+
+
+def told(rate: float, times: list[int] | None = None) -> object:
+    """An object of the library with a setting; `times` grows when it is asked."""
+
+    def get_config(_: object) -> dict[str, float]:
+        if times is not None:
+            times.append(1)
+        return {"rate": rate}
+
+    return library(get_config=get_config)()
+
+
+def test_asked_once():
+    """However often a layer runs, it is asked once."""
+    times: list[int] = []
+    seen, layer = Configurations(), told(0.2, times)
+    for _ in range(100):
+        seen.saw("layer", "net/drop", layer, "a.py:3")
+    assert [one.settings for one in seen.finish()] == [{"rate": 0.2}]
+    assert len(times) == 1
+
+
+def test_two_of_one_name():
+    """Two objects by one name and line are told together where they are alike, and not at all where they are not."""
+    seen = Configurations()
+    for kind, rates in (("layer", (0.2, 0.2)), ("loss", (0.2, 0.3))):
+        for layer in [told(rate) for rate in rates]:
+            seen.saw(kind, "x", layer, "a.py:3")
+    assert [one.kind for one in seen.finish()] == ["layer"]
+
+
+def test_objects_that_are_made_anew_in_every_step():
+    """They are not asked again and again, nor kept alive."""
+    times: list[int] = []
+    seen = Configurations()
+    for _ in range(100):
+        seen.saw("layer", "x", told(0.2, times), "a.py:3")
+    assert len(times) <= 4
+    assert len(seen.finish()) == 1
+
+
+def test_the_users_are_asked_in_the_end():
+    """What is the user's is asked when all is recorded, also where a layer of the library holds it; if it lives."""
+    times: list[int] = []
+    mine = type("Mine", (library(),), {"__module__": "__main__", "get_config": lambda _: {"of": times.append(1)}})
+    seen, own, holder, gone = Configurations(), mine(), told(0.5), mine()
+    holder.activation = mine()
+    for name, layer in (("own", own), ("holder", holder), ("gone", gone)):
+        seen.saw("layer", name, layer, None)
+    assert times == []
+    del layer, gone
+    assert {(one.path, one.base) for one in seen.finish()} == {("own", "Layer"), ("holder", "")}
+    assert times == [1]
+
+
+V1 = """
+import numpy as np
+import tensorflow as tf
+from tf_keras.src.legacy_tf_layers import core
+
+rng = np.random.RandomState(0)
+X, Y = rng.normal(size=(8, 6)).astype("float32"), rng.randint(0, 3, size=8)
+v1 = tf.compat.v1
+with tf.Graph().as_default():
+    x, y = v1.placeholder(tf.float32, [8, 6]), v1.placeholder(tf.int64, [8])
+    h = core.dropout(core.dense(x, 5, activation=tf.nn.relu, name="hidden"), rate=0.25, training=True, name="drop")
+    loss = v1.losses.sparse_softmax_cross_entropy(y, core.dense(h, 3, use_bias=False, name="last"))
+    train = v1.train.AdamOptimizer(0.01, beta1=0.8).minimize(loss)
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        for _ in range(2):
+            session.run(train, {x: X, y: Y})
+"""
+
+
+def test_layers_of_tensorflow_1(zygote, tmp_path):
+    """Functions of `tf.compat.v1.layers` make layers that do not live long; a session says how it is run, too."""
+    (tmp_path / "v1.py").write_text(V1)
+    ran = zygote.run("record", "-o", tmp_path / "v1.h5", tmp_path / "v1.py", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    with open_trace(tmp_path / "v1.h5") as trace:
+        found = {one.path: one.settings for one in trace.configurations}
+        assert trace.header.switches["eager mode"] == "off"
+        assert trace.header.numerics["dtype policy"] == "float32"
+    assert (found["hidden"]["activation"], found["hidden"]["use_bias"]) == ("relu", True)
+    assert (found["drop"]["rate"], found["last"]["use_bias"]) == (0.25, False)
+    assert (found["Adam"]["beta_1"], found["Adam"]["learning_rate"]) == (0.8, 0.01)
