@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tfdiff as api
+from tfdiff.recorder import configurations
 from tfdiff.recorder.configurations import Configurations
 from tfdiff.recorder.settings import plain_settings
 from tfdiff.trace.reader import open_trace
@@ -206,6 +207,12 @@ def test_asked_once():
         seen.saw("layer", "net/drop", layer, "a.py:3")
     assert [one.settings for one in seen.finish()] == [{"rate": 0.2}]
     assert len(times) == 1
+
+
+def test_nothing_that_ran(monkeypatch):
+    """A program that never imports TensorFlow is not made to at its end."""
+    monkeypatch.setattr(configurations, "_eager", lambda: pytest.fail("asked"))
+    assert Configurations().finish() == ()
 
 
 def test_two_of_one_name():

@@ -84,7 +84,8 @@ class Configurations:
             if thing is not None:
                 self._keep(key, thing)
         optimizers, self._optimizers = self._optimizers, {}
-        for key, known in optimizers.items() if _eager() else ():  # a graph would be computed with to answer
+        # in a graph of TensorFlow 1 they would compute to answer; TensorFlow itself is not asked where nothing ran
+        for key, known in optimizers.items() if optimizers and _eager() else ():
             config = _config_of(known())
             if config is not None:
                 self._found[key] = replace(self._found[key], settings=config[0], cut=config[1])
