@@ -212,6 +212,28 @@ class Header:
     numerics: dict[str, str] = field(default_factory=dict)
     """What rounding depends on besides the program: device, oneDNN, XLA, deterministic ops, TF32 (on GPUs), dtype
     policy; empty in older traces."""
+    switches: dict[str, str] = field(default_factory=dict)
+    """How the program is run: eager mode, functions run eagerly, float type and data format by default; empty in older
+    traces."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How a layer, loss or optimizer of the script was set up, as its `get_config` says."""
+
+    kind: str
+    """layer, loss or optimizer."""
+    path: str
+    """Layer path as sites have it (`sequential/dropout`); the name of a loss or optimizer."""
+    class_name: str
+    settings: dict[str, Any]
+    """JSON values: functions by their names, objects as their class's name or {"class": name, ...}."""
+    source: str | None = None
+    """Line that creates it."""
+    base: str = ""
+    """Of a class that the user wrote: the library's class it derives from."""
+    cut: tuple[str, ...] = ()
+    """Settings that were too large to keep."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +333,9 @@ class Cause:
     constants: dict[str, Any] = field(default_factory=dict)
     error_before: float = 0.0
     error_after: float = 0.0
+    evidence: tuple[dict[str, Any], ...] = ()
+    """Settings that differ and agree with the constants, {"key": "rate", "a": 0.2, "b": 0.8}; of an unexplained one
+    those that differ at its place. Where only one side says how it is set up, the other's is the fitted constant."""
 
 
 Status = Literal["equal", "introduced", "carried", "unpaired", "absent"]

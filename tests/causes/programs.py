@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdiff.causes import explain_finding
 from tfdiff.comparison.compare import compare
-from tfdiff.model import End, Header, Site, StepInfo, Variable
+from tfdiff.model import Configuration, End, Header, Site, StepInfo, Variable
 from tfdiff.trace.reader import open_trace
 from tfdiff.trace.records import Record
 from tfdiff.trace.writer import TraceWriter
@@ -40,6 +40,8 @@ class Program:
     versions: dict[str, str] = field(default_factory=dict)
     seeds: int = 0
     """Seed variables that are made and not read, as Keras 3 makes one per dropout."""
+    configurations: tuple[Configuration, ...] = ()
+    """How its layers and losses were set up."""
     keep: bool = True
     """False: of inner tensors only sketches are kept."""
 
@@ -191,6 +193,7 @@ class Program:
             self.records = kept
             for info, records in self.steps:
                 writer.step(info, records)
+            writer.configurations(self.configurations)
             writer.end(End(True, "script ended"))
 
     def own_value(self, name: str, value: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -84,6 +85,16 @@ def test_pairs_say_their_evidence(make_result):
     assert report.document(make_result())["pairs"] == [
         {"phase": "update", "a": "dense", "b": "w", "evidence": "weight"}
     ]
+
+
+def test_evidence_is_there_where_there_is_any(make_result):
+    """A cause has the settings that agree with it, floats finite; without them no field."""
+    result = make_result()
+    assert "evidence" not in report.document(result)["causes"][0]
+    evidence = ({"key": "rate", "a": math.nan, "b": 0.7},)
+    cause = dataclasses.replace(result.causes[0], evidence=evidence)
+    document = report.document(make_result(causes=(cause,)))
+    assert document["causes"][0]["evidence"] == [{"key": "rate", "a": "nan", "b": 0.7}]
 
 
 def test_unpaired_sites_are_named_by_side(make_result):

@@ -141,6 +141,27 @@ def test_unexplained_claims_no_proof(make_result):
     assert "tfdiff explain" not in rendered
 
 
+def test_evidence(make_result):
+    """Settings that agree with a cause stand below its proof; an unexplained one says them itself."""
+    evidence = ({"key": "rate", "a": 0.3, "b": 0.7}, {"key": "shape\x1b", "a": [1, 2], "b": None})
+    cause = dataclasses.replace(make_result().causes[0], evidence=evidence)
+    line = "\n     config rate 0.3 in a, 0.7 in b; shape\\x1b 1, 2 in a, None in b\n     fix "
+    assert line in text.render(make_result(causes=(cause,)))
+    unexplained = dataclasses.replace(cause, code="unexplained")
+    assert "config " not in text.render(make_result(causes=(unexplained,)))
+
+
+def test_switches(make_result):
+    """How the two are run stands where it is not the same."""
+    result = make_result()
+    a, b = (
+        dataclasses.replace(result.a_header, switches={"eager mode": on, "float type": "x"}) for on in ("on", "off")
+    )
+    rendered = text.render(make_result(a_header=a, b_header=b))
+    assert "\n  switches  eager mode on in a, off in b\n" in rendered
+    assert "switches" not in text.render(make_result(a_header=a, b_header=a))
+
+
 def test_reasons_stand_once(make_result):
     """What was not shared or recorded stands with its reason, equal entries once."""
     entry = {"what": "noise of b.py:9", "why": "a draws none"}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfdiff.causes.configured import as_evidence, hints, in_words, supported
 from tfdiff.causes.hypothesis import judge
 from tfdiff.causes.registry import HYPOTHESES, OVERRULED, UNEXPLAINED
 from tfdiff.causes.scene import Scene
@@ -35,7 +36,7 @@ def explain_finding(finding: Finding) -> list[Cause]:
         if cause is not None and all(cause.code != other.code for other in found):
             found.append(cause)
     overruled = {code for cause in found for code in OVERRULED.get(cause.code, ())}
-    kept = [cause for cause in found if cause.code not in overruled]
+    kept = [supported(scene, cause) for cause in found if cause.code not in overruled]
     return sorted(kept, key=lambda cause: -cause.confidence) or [unexplained(scene)]
 
 
@@ -45,6 +46,8 @@ def unexplained(scene: Scene) -> Cause:
     words = plain(divergence.summary) or f"{describe(scene.a)} in A, {describe(scene.b)} in B"
     lines = [plain(line) for line in (line_of(divergence.a), line_of(divergence.b)) if line]
     fix = f"compare {' with '.join(lines)}" if lines else "compare the two places"
+    settings = hints(scene)
+    words = "; ".join(part for part in (words, in_words(settings)) if part)
     return Cause(
         code=UNEXPLAINED,
         phase=divergence.phase,
@@ -56,6 +59,7 @@ def unexplained(scene: Scene) -> Cause:
         fix=f"{fix}: what goes in is equal, what comes out is not",
         error_before=divergence.error,
         error_after=divergence.error,
+        evidence=as_evidence(settings),
     )
 
 

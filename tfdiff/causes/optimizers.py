@@ -15,7 +15,7 @@ from tfdiff.causes.hypothesis import Proposal
 from tfdiff.causes.recognition import recognise, told_rules
 from tfdiff.causes.rules import Rule, clipped, run
 from tfdiff.causes.scene import joined, same
-from tfdiff.causes.words import creator, number, optimizer_name, plain
+from tfdiff.causes.words import argument, creator, number, optimizer_name, plain
 from tfdiff.pairing.distance import relative_error
 
 if TYPE_CHECKING:
@@ -239,11 +239,11 @@ def _words(scene: Scene, code: str, found: Rules) -> Words:
     names = _names(code, a, b)
     values = [[_constant(getattr(rule, name)) for name in _telling(names, a, b)] for rule in (a, b)]
     constants = {side: one[0] if len(one) == 1 else one for side, one in zip("ab", values, strict=True)}
-    argument = ", ".join(f"{name}={_value(getattr(a, name))}" for name in names if name in ARGUMENTS)
+    told = [(argument(optimizer_name(scene.b), name), getattr(a, name)) for name in names if name in ARGUMENTS]
     if code == "optimizer-sparse-duplicates":
         fix = repeats.fix(a, names)
-    elif scene.b.optimizer() and argument:
-        fix = f"{optimizer_name(scene.b)}({argument})"
+    elif scene.b.optimizer() and told:
+        fix = f"{optimizer_name(scene.b)}({', '.join(f'{name}={_value(value)}' for name, value in told)})"
     else:
         fix = f"{_phrase(a, names)}, as in A, instead of {_phrase(b, names)}"
     return Words(code, f"{difference(code, a, b)}: equal gradients, other updates", fix, constants)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfdiff.model import Place, Site
     from tfdiff.pairing.variables import VariablePair
 
+V1_ARGUMENTS = {"beta_1": "beta1", "beta_2": "beta2", "rho": "decay", "nesterov": "use_nesterov"}
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -69,6 +70,11 @@ def api_of(site: Site | None) -> str:
 def call(site: Site | None, default: str, argument: str) -> str:
     """`tf.nn.dropout(..., rate=0.3)`: B's API with one argument put right."""
     return f"{api_of(site) or default}(..., {argument})"
+
+
+def argument(class_name: object, key: str) -> str:
+    """What an optimizer calls its setting: those of TensorFlow 1 have names of their own for some."""
+    return V1_ARGUMENTS.get(key, key) if str(class_name).endswith("Optimizer") else key
 
 
 def creator(scene: Scene, side: Side) -> str:

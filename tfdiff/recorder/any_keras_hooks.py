@@ -60,6 +60,7 @@ def layer_call(recording: Recording, own: Callable[[Any], None] = lambda _: None
                 tensors = _tensors(result) if recording.active else []
                 if tensors:
                     own(self)
+                    recording.saw("layer", recording.context.layer, self)
             if tensors:
                 recording.layer_output(tensors)
             return result
@@ -83,6 +84,7 @@ def loss_call(recording: Recording) -> Make:
         def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
             if not recording.watching:
                 return original(self, *args, **kwargs)
+            recording.saw("loss", str(getattr(self, "name", None) or type(self).__name__), self)
             with recording.context.inside("loss", self):
                 return original(self, *args, **kwargs)
 

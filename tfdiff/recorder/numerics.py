@@ -30,6 +30,36 @@ def numerics() -> dict[str, str]:
     return {**found, **({"dtype policy": policy} if policy else {})}
 
 
+def switches() -> dict[str, str]:
+    """How the program is run and what it takes by default, by name; called once TensorFlow is in use."""
+    asked = {"eager mode": _eager, "functions run eagerly": _functions_eagerly, "auto mixed precision": _auto_mixed}
+    keras = sys.modules.get("tf_keras") or sys.modules.get("keras")
+    if keras is not None:
+        asked["float type"] = lambda: str(keras.backend.floatx())
+        asked["image data format"] = lambda: str(keras.backend.image_data_format())
+    answers = {name: _known(ask) for name, ask in asked.items()}
+    return {name: answer for name, answer in answers.items() if answer is not None}
+
+
+def _eager() -> str:
+    from tensorflow.python.framework import ops
+
+    return _on(enabled=bool(ops.executing_eagerly_outside_functions()))
+
+
+def _functions_eagerly() -> str:
+    import tensorflow as tf
+
+    return _on(enabled=bool(tf.config.functions_run_eagerly()))
+
+
+def _auto_mixed() -> str | None:
+    import tensorflow as tf
+
+    on = tf.config.optimizer.get_experimental_options().get("auto_mixed_precision")
+    return _on(enabled=True) if on else None
+
+
 def _known(ask: Callable[[], Any]) -> Any:
     """The answer, None where this version of TensorFlow has none."""
     try:

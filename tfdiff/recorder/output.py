@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff._version import __version__
-from tfdiff.model import End, Header
+from tfdiff.model import Configuration, End, Header
 from tfdiff.recorder.evals import MOST_PASSES
 from tfdiff.recorder.rowsource import batch_signatures
 from tfdiff.trace.writer import TraceWriter
@@ -47,6 +47,8 @@ class Output:
             versions={"tfdiff": __version__, "python": platform.python_version(), "numpy": np.__version__},
             options={"steps": options.steps, "detail": options.detail, "share": sorted(options.share)},
         )
+        self.configured: tuple[Configuration, ...] = ()
+        """How layers, losses and optimizers were set up; known in the end."""
         self._batches: list[np.ndarray[Any, np.dtype[np.uint64]]] = []
         self._noted: set[tuple[str, str]] = set()
 
@@ -128,6 +130,8 @@ class Output:
         self._writer.header(self.header)
         self._writer.variables(variables.describe())
         self._writer.rows(rows.described(), self._batches)
+        if self.configured:
+            self._writer.configurations(self.configured)
         self._writer.end(End(complete, why, exit_code))
         self._writer.close()
 

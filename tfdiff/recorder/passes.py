@@ -145,6 +145,7 @@ class Passes:
             return
         call = self.recording.frames.here()
         info = optimizers.describe(optimizer, self.recording.context.source_of(optimizer), call.called)
+        self.recording.configurations.told(optimizer, info)
         with self.recording.quiet():
             if graph is not None:
                 gradients = [captured(g, graph) for g in gradients]

@@ -13,9 +13,10 @@ import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfdiff.recorder.beats import Beats
+from tfdiff.recorder.configurations import Configurations
 from tfdiff.recorder.context import Context
 from tfdiff.recorder.graphs import Programs
-from tfdiff.recorder.numerics import numerics
+from tfdiff.recorder.numerics import numerics, switches
 from tfdiff.recorder.script import StopRecording
 from tfdiff.recorder.steps import StepBuilder
 from tfdiff.recorder.taps import Taps
@@ -54,6 +55,7 @@ class Recording:
     def __init__(self, frames: Frames, output: Output, share: Share, rows: RowSources) -> None:
         self.frames = frames
         self.context = Context(frames)
+        self.configurations = Configurations()
         self.variables = Variables()
         self.programs = Programs()
         self.taps = Taps()
@@ -166,6 +168,20 @@ class Recording:
         if not self.output.done:
             self.builder.close()
             self._forwards_as_steps()
+        self._note_configurations()
+
+    def saw(self, kind: str, path: str | None, thing: Any) -> None:
+        """A layer or loss has run."""
+        # in quiet, and whatever a strange object does is no reason to end a recording
+        if self.active:
+            with self.quiet(), contextlib.suppress(Exception):
+                self.configurations.saw(kind, path or "", thing, self.context.source_of(thing))
+
+    def _note_configurations(self) -> None:
+        """Behind the last step, while what ran is still there; once."""
+        if not self.output.configured:
+            with self.quiet():
+                self.output.configured = self.configurations.finish()
 
     def _forwards_as_steps(self) -> None:
         """Nothing trained: the forward passes are the steps."""
@@ -192,9 +208,14 @@ class Recording:
         if self.started:
             return
         self.started = True
+        self.note_switches()
         with self.quiet():
-            self.output.update(numerics=numerics())
             self.share.start(self.variables, self.output)
+
+    def note_switches(self) -> None:
+        """What rounding depends on, and how the program is run: known once TensorFlow is in use."""
+        with self.quiet():
+            self.output.update(numerics=numerics(), switches=switches())
 
     def late_variable(self, entry: Any, variable: Any) -> None:
         """A variable created after training began."""

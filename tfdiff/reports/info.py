@@ -32,6 +32,7 @@ def document(trace: Trace) -> dict[str, Any]:
         "arguments": list(header.arguments),
         "versions": dict(header.versions),
         "numerics": dict(header.numerics),
+        "switches": dict(header.switches),
         "options": dict(header.options),
         "reference": header.reference,
         "shared": dict(header.shared),
@@ -51,6 +52,7 @@ def document(trace: Trace) -> dict[str, Any]:
             }
             for source, _ in trace.row_sources
         ],
+        "configurations": [finite(asdict(one)) for one in trace.configurations],
         "ended": _ended(trace),
         "noise": {"steps": trace.calibrated, "why": trace.not_calibrated},
         "observer": None if trace.observed is None else finite(asdict(trace.observed)),
@@ -68,11 +70,14 @@ def render(document: dict[str, Any]) -> str:
         f"  script     {plain(command)}",
         f"  versions   {_pairs(document['versions'])}",
         *([f"  numerics   {_pairs(document['numerics'])}"] if document["numerics"] else []),
+        *([f"  switches   {_pairs(document['switches'])}"] if document["switches"] else []),
         f"  options    {_pairs(document['options'])}",
         f"  steps      {document['steps']:,} complete{_forward(document)}; {plain(document['ended'])}",
         f"  sites      {document['sites']:,} ({_counts(document['sites_by_role'])})",
         f"  variables  {_counts(document['variables'])}",
     ]
+    if document["configurations"]:
+        lines.append(f"  configured {_configured(document['configurations'])}")
     if document["reference"]:
         shared = sharing(recorded_weights(document["shared"]), document["shared"])
         lines.append(f"  reference  {plain(document['reference'])}; shared: {shared}")
@@ -87,6 +92,14 @@ def render(document: dict[str, Any]) -> str:
             f"  {title}: {plain(entry.get('what', '?'))}: {plain(entry.get('why', '?'))}" for entry in document[key]
         ]
     return "\n".join(lines)
+
+
+def _configured(found: list[dict[str, Any]]) -> str:
+    """`1 loss, 2 layer, 1 optimizer; too large to keep: vocabulary of text`."""
+    cut = [f"{key} of {one['path'] or one['class_name']}" for one in found for key in one["cut"]]
+    more = f" and {len(cut) - LISTED:,} more" if len(cut) > LISTED else ""
+    said = f"; too large to keep: {', '.join(map(plain, cut[:LISTED]))}{more}" if cut else ""
+    return f"{_counts(dict(Counter(one['kind'] for one in found)))}{said}"
 
 
 def _noise(document: dict[str, Any]) -> str:

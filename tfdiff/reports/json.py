@@ -84,6 +84,7 @@ def _side(trace: str, header: Header) -> dict[str, Any]:
         "script": header.script,
         "versions": dict(header.versions),
         "numerics": dict(header.numerics),
+        "switches": dict(header.switches),
     }
 
 
@@ -133,4 +134,5 @@ def _cause(cause: Cause) -> dict[str, Any]:
         "constants": finite(cause.constants),
         "error_before": finite(cause.error_before),
         "error_after": finite(cause.error_after),
+        **({"evidence": finite(cause.evidence)} if cause.evidence else {}),
     }

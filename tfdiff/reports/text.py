@@ -101,6 +101,7 @@ def _basis(result: Result) -> list[str]:
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
         *_numerics(result),
+        *_switches(result),
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
     ]
@@ -124,6 +125,15 @@ def _numerics(result: Result) -> list[str]:
     same = ", ".join(f"{plain(name)} {plain(value)}" for name, value in a.items())
     told = f"b otherwise: {', '.join(other)}" if other else "b alike"
     return _wrapped(f"numerics  {same}; {told}", "  ", hang=10)
+
+
+def _switches(result: Result) -> list[str]:
+    """How the two are run, where that is not the same."""
+    a, b = result.a_header.switches, result.b_header.switches
+    other = [
+        f"{plain(name)} {plain(a[name])} in a, {plain(b[name])} in b" for name in a if name in b and a[name] != b[name]
+    ]
+    return _wrapped(f"switches  {'; '.join(other)}", "  ", hang=10) if other else []
 
 
 def _isolated(result: Result) -> str:
@@ -176,6 +186,8 @@ def _causes(causes: Sequence[Cause]) -> list[str]:
         )
         lines += _wrapped(cause.summary, "     ")
         lines.append(f"     proof  {_proof(cause)}")
+        if cause.evidence and cause.code != "unexplained":  # the summary of that one says it
+            lines += _wrapped(f"config {_evidence(cause)}", "     ", hang=7)
         if cause.fix:
             lines += _wrapped(f"fix    {cause.fix}", "     ", hang=7)
     return lines
@@ -187,6 +199,14 @@ def _proof(cause: Cause) -> str:
     if cause.code == "unexplained":
         return f"none: no known cause removes the error of {number(cause.error_before)}{fitted}"
     return f"error {number(cause.error_before)} before, {number(cause.error_after)} after{fitted}"
+
+
+def _evidence(cause: Cause) -> str:
+    """`rate 0.2 in a, 0.8 in b`: the settings that agree with the constants."""
+    return "; ".join(
+        f"{plain(one.get('key', '?'))} {_constant(one.get('a'))} in a, {_constant(one.get('b'))} in b"
+        for one in cause.evidence
+    )
 
 
 def _constant(value: Any) -> str:

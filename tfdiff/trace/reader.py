@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.errors import TraceError
-from tfdiff.model import End, Header, Observed, RowSource, Site, Variable
+from tfdiff.model import Configuration, End, Header, Observed, RowSource, Site, Variable
 from tfdiff.orders import Isolated
 from tfdiff.trace.block import Block, Part, Source, read_counted
 from tfdiff.trace.codec import build, build_all
@@ -33,6 +33,8 @@ __all__ = ["Block", "Trace", "open_trace"]
 
 _TRIES = 5
 """How often a trace that changes meanwhile is looked at again before what was read counts as damage."""
+MOST_CONFIGURATIONS = 2000
+"""Of layers, losses and optimizers; a recorder writes no more."""
 _CACHED_BLOCKS = 24
 _FRESH_BLOCKS = 4
 """Of the cached ones, those that also keep what is large."""
@@ -85,6 +87,8 @@ class Trace:
     sites: dict[int, Site]
     isolation: Isolated | None
     """What the isolated pass did, where one was made."""
+    configurations: tuple[Configuration, ...]
+    """How layers, losses and optimizers were set up; empty in older traces."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
         self.path = path
@@ -100,6 +104,7 @@ class Trace:
         self.variables, self.sites = {}, {}
         self.end, self.isolation = None, None
         self.observed = None
+        self.configurations = ()
         self._rows: Part | None = None
         self._noise: Part | None = None
         self._errors: _Noise | None = None
@@ -235,14 +240,12 @@ class Trace:
             self.variables |= {item.index: item for item in build_all(Variable, document.get("variables"))}
         elif kind == "sites":
             self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
-        elif kind == "end":
-            self.end = build(End, document.get("end"))
         elif kind == "rows":
             self._rows = part
         elif kind == "noise":
             self._noise = part
-        elif kind == "observer":
-            self.observed = build(Observed, document.get("observed"))
+        elif kind in ("end", "observer", "configurations"):
+            self._take_said(kind, document)
         elif kind == "evals":
             self._count("evals", document.get("count"))
         elif kind == "isolation":
@@ -250,6 +253,16 @@ class Trace:
             self._count("isolated", self.isolation.steps)
             self.sites |= {item.id: item for item in build_all(Site, document.get("sites"))}
         return None
+
+    def _take_said(self, kind: str, document: dict[str, Any]) -> None:
+        """What is said of the run in its end and behind it."""
+        if kind == "end":
+            self.end = build(End, document.get("end"))
+        elif kind == "observer":
+            self.observed = build(Observed, document.get("observed"))
+        else:
+            found = build_all(Configuration, document.get("configurations"))
+            self.configurations = tuple(found[:MOST_CONFIGURATIONS])
 
     def _count(self, tree: str, count: Any) -> None:
         """Notes how many blocks a tree has that /commit does not count."""

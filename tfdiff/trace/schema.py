@@ -79,7 +79,10 @@ SCHEMA = Schema(
         ("steps", "one block per training step"),
         ("initial", "values of the variables before step 0 as the run used them (after sharing)"),
         ("own", "the same values before sharing replaced them"),
-        ("documents", "JSON of the run: header, variables, sites, row hashes, count of evals, noise, observer, end"),
+        (
+            "documents",
+            "JSON of the run: header, variables, sites, row hashes, count of evals, noise, observer, settings, end",
+        ),
         ("evals", "one block per evaluation or prediction pass; missing in older files, counted in a document"),
         ("isolated", "one block per step of the isolated pass; missing in older files, counted in a document"),
     ),
@@ -144,6 +147,10 @@ SCHEMA = Schema(
             ),
         ),
         ("evals", 'number of complete blocks in /evals in "count"; without one there are none'),
+        (
+            "configurations",
+            'a list of `Configuration` in "configurations": how layers, losses and optimizers were set up',
+        ),
         (
             "noise",
             (

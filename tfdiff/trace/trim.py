@@ -65,6 +65,8 @@ def _copy(source: Trace, writer: TraceWriter, steps: int, wanted: Wanted) -> Non
         if block.evaluation is not None and block.evaluation.after <= steps:
             writer.packed("evals", repack(block, wanted), sites, block.evaluation)
     writer.rows(source.row_sources, source.batch_rows)
+    if source.configurations:
+        writer.configurations(source.configurations)
     _copy_further_runs(source, writer, steps, wanted)
     if source.end is not None:
         said = "step" if steps == 1 else "steps"

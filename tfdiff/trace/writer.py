@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import End, EvalInfo, Header, Observed, RowSource, Site, StepInfo, Variable
+    from tfdiff.model import Configuration, End, EvalInfo, Header, Observed, RowSource, Site, StepInfo, Variable
     from tfdiff.orders import Isolated
     from tfdiff.trace.records import Record
 
@@ -153,6 +153,10 @@ class TraceWriter:
     def observed(self, observed: Observed) -> None:
         """Whether a run that was not recorded ended as this one did."""
         self._document({"kind": "observer", "observed": observed})
+
+    def configurations(self, found: Sequence[Configuration]) -> None:
+        """How the script's layers, losses and optimizers were set up; the last call wins."""
+        self._document({"kind": "configurations", "configurations": found})
 
     def end(self, end: End) -> None:
         """How the recording ended; the last call wins."""

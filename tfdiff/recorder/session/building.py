@@ -221,6 +221,7 @@ class Building:
     def _apply(self, optimizer: Any, grads_and_vars: Sequence[tuple[Any, Any]], notes: Notes) -> ApplyCall:
         call = self.recording.frames.here()
         info = optimizers.describe(optimizer, self.recording.context.source_of(optimizer), call.called)
+        self.recording.configurations.told(optimizer, info)
         return ApplyCall(
             notes.count(), info, [(gradient_tokens(g), h) for g, v in grads_and_vars if (h := handle_token(v))]
         )

@@ -131,6 +131,8 @@ class Sessions:
         if self.recording.builder.updated:
             self.recording.builder.finish()
             self.recording.check_stop()
+        if not self.recording.started:
+            self.recording.note_switches()
         self.recording.started = True
         self.recording.call += 1
         self.recording.share.begin_call()
