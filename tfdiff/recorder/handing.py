@@ -123,7 +123,8 @@ class Handing:
 
 
 def rows_of(dense: Array, own: Array, indices: Array) -> Array | None:
-    """A dense gradient as rows at `indices` that add up to it (a repeated row is all zeros but for its first time).
+    """A dense gradient as rows at `indices` that add up to it: the script's `own` ones in proportion, for not all
+    optimizers add up repeated rows; where these add up to something quite different, all of it the first time.
 
     None where it has other rows that are not zero.
     """
@@ -135,7 +136,13 @@ def rows_of(dense: Array, own: Array, indices: Array) -> Array | None:
     rest[flat] = False
     if np.any(dense[rest]):
         return None
-    return rows.reshape(own.shape)
+    mine = own.reshape(rows.shape)
+    total = np.zeros(dense.shape, np.float64)
+    np.add.at(total, flat, mine)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (dense / total)[flat]
+    near = np.abs(np.log2(np.where(ratio > 0.0, ratio, np.inf))) < 1.0
+    return np.where(near, mine * np.where(near, ratio, 0.0), rows).astype(own.dtype).reshape(own.shape)
 
 
 def _dtype(gradient: Any) -> Any:
