@@ -123,23 +123,26 @@ class Handing:
 
 
 def rows_of(dense: Array, own: Array, indices: Array) -> Array | None:
-    """A dense gradient (rows, ...) as rows at `indices` that add up to it.
+    """A dense gradient as rows at `indices` that add up to it: the script's `own` ones in proportion, for not all
+    optimizers add up repeated rows; where these add up to something quite different, all of it the first time.
 
-    A repeated row is shared among its times as this run's own are, since some optimizers square them one by one: what
-    is missing of the sum is spread evenly. None where the dense one has other rows that are not zero.
+    None where it has other rows that are not zero.
     """
     flat = indices.reshape(-1)
+    rows = np.zeros((flat.size, *dense.shape[1:]), own.dtype)
+    first = np.unique(flat, return_index=True)[1]
+    rows[first] = dense[flat[first]]
     rest = np.ones(len(dense), bool)
     rest[flat] = False
     if np.any(dense[rest]):
         return None
-    rows = own.reshape(flat.size, *dense.shape[1:]).astype(np.float64)
-    rows[~np.isfinite(rows)] = 0.0
-    missing = dense.astype(np.float64)
-    np.subtract.at(missing, flat, rows)
-    times = np.bincount(flat, minlength=len(dense))[flat]
-    rows += missing[flat] / times.reshape(-1, *[1] * (dense.ndim - 1))
-    return rows.astype(own.dtype).reshape(own.shape)
+    mine = own.reshape(rows.shape)
+    total = np.zeros(dense.shape, np.float64)
+    np.add.at(total, flat, mine)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = (dense / total)[flat]
+    near = np.abs(np.log2(np.where(ratio > 0.0, ratio, np.inf))) < 1.0
+    return np.where(near, mine * np.where(near, ratio, 0.0), rows).astype(own.dtype).reshape(own.shape)
 
 
 def _dtype(gradient: Any) -> Any:
