@@ -25,7 +25,7 @@ def cause_of(result):
         ("keras", "tape", "channels first", "keras flatten"),
         ("keras", "v1", "channels first", "keras flatten"),
         ("keras", "keras", "channels first", "keras flatten"),
-        ("keras", "planes", "left first", "keras dense"),
+        ("keras", "planes", "left first", "keras flatten"),
         ("keras", "tape", "reshaped inside", "keras dense"),
         ("sequence", "sequence", "time major", None),
     ],

@@ -77,14 +77,16 @@ def _permutation(graph: StepGraph, index: int) -> tuple[int, ...]:
     return tuple(int(axis) for axis in np.ravel(graph.block.array(index))) if known else ()
 
 
-def where_turned(view: StepView, located: Located) -> tuple[int, int] | None:
-    """The ops of A and B at which the order of the axes parts; None where that is not what the sides differ in."""
-    if located.a is None or located.b is None or not _take_alike(view, located.a, located.b):
+def where_turned(view: StepView, located: Located) -> tuple[int | None, int | None] | None:
+    """The ops of A and B at which the order of the axes parts; None where that is not what the sides differ in.
+
+    Where a side has nothing behind the cut (it goes on with the tensor as it is) it has no op.
+    """
+    if not _take_alike(view, located.a, located.b):
         return None
     wide = with_turned(view, located.matching)
-    cut = located.cut
-    way_a = _way(view.a, located.a, None if cut is None else cut.a)
-    way_b = _way(view.b, located.b, None if cut is None else cut.b)
+    way_a = _way(view.a, located.a, None if located.cut is None else located.cut.a)
+    way_b = _way(view.b, located.b, None if located.cut is None else located.cut.b)
     found = _entered(view.b, way_b, wide.from_b)
     if found is not None:
         op, straight = found
@@ -96,30 +98,31 @@ def where_turned(view: StepView, located: Located) -> tuple[int, int] | None:
     return None
 
 
-def _take_alike(view: StepView, a: int, b: int) -> bool:
+def _take_alike(view: StepView, a: int | None, b: int | None) -> bool:
     """Whether two ops take the axes of their operand in the same order."""
-    first, second = view.a.observations[a].site, view.b.observations[b].site
-    if {first.op, second.op} == {"Reshape", "MatMul"}:  # what one side reshapes the other has flat
-        return True
-    return (
-        first.op == second.op
-        and first.op in ORDERED
-        and all(first.attrs.get(name) == second.attrs.get(name) for name in AXES)
-    )
+    pairs = ((view.a, a), (view.b, b))
+    sites = [graph.observations[index].site for graph, index in pairs if index is not None]
+    ops = {site.op for site in sites}
+    if len(sites) < 2 or ops == {"Reshape", "MatMul"}:  # what one side reshapes the other has flat
+        return "Reshape" in ops
+    alike = all(sites[0].attrs.get(name) == sites[1].attrs.get(name) for name in AXES)
+    return len(ops) == 1 and ops <= ORDERED and alike
 
 
-def _user(way: tuple[int, ...], sources: set[int]) -> int:
+def _user(way: tuple[int, ...], sources: set[int]) -> int | None:
     """The op on a way that takes one of the tensors, the one in front where several do."""
     users = [user for user, operand in pairwise(way) if operand in sources]
-    return users[-1] if users else way[0]
+    return users[-1] if users else next(iter(way), None)
 
 
 def _is_turned(match: Match) -> bool:
     return match.permutation is not None and match.permutation != tuple(range(len(match.permutation)))
 
 
-def _way(graph: StepGraph, op: int, operand: int | None) -> tuple[int, ...]:
+def _way(graph: StepGraph, op: int | None, operand: int | None) -> tuple[int, ...]:
     """An op, the given operand of it, and the tensors in front, each the first operand that depends on the batch."""
+    if op is None:
+        return ()
     found = [op]
     if operand is not None and operand in graph.operands(op):
         found.append(operand)
