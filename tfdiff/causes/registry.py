@@ -20,7 +20,10 @@ from tfdiff.causes import (
     normalization,
     optimizer,
     optimizers,
+    order,
     penalties,
+    recurrence,
+    residual,
     scaling,
     smoothing,
     state,
@@ -56,6 +59,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("loss-smoothing",), ("loss",), smoothing.label_smoothing),
     Hypothesis(("loss-kind",), ("loss",), loss_kind.loss_kind),
     Hypothesis(("loss-weights",), ("loss",), loss_weights.loss_weights),
+    Hypothesis(("arch-order",), ("forward",), recurrence.other_direction),
+    Hypothesis(("arch-order",), ("forward",), order.order),
     Hypothesis(("activation",), ("forward", "loss"), layers.activation),
     Hypothesis(("norm-epsilon",), ("forward",), normalization.norm_epsilon),
     Hypothesis(("mask",), ("forward", "loss"), masks.mask),
@@ -63,6 +68,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("loss-regularization-missing",), ("loss",), penalties.regularization_missing),
     Hypothesis(("training-flag", "arch-missing-layer", "arch-extra-layer"), ("forward",), dropout.dropout_absent),
     Hypothesis(("bias-missing",), ("forward",), layers.bias_missing),
+    Hypothesis(("arch-missing-layer", "arch-extra-layer"), ("forward",), residual.bypass),
     Hypothesis(("arch-extra-layer",), ("forward",), architecture.extra_layer),
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
     Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
@@ -100,6 +106,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
+    "arch-order": frozenset({"activation", "training-flag", "arch-missing-layer", "arch-extra-layer"}),
     "lr": frozenset({"grad-scale", "grad-clipping"}),
     "lr-schedule": frozenset({"grad-scale", "grad-clipping"}),
 }
