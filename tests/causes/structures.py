@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ROWS, STEPS, WIDTH = 6, 5, 6
+ROWS, STEPS, WIDTH, HIDDEN = 6, 5, 6, 7
 
 
 class Networks:
@@ -121,41 +121,46 @@ class Networks:
         self.by_hand(self.rows, network, list(w.values()))
 
     def order_keras(self, kind: str) -> None:
-        """Dense, two layers in an order, dense."""
+        """Dense, layers in an order, dense."""
         made = {
-            "batch": lambda: self.norm("batch", WIDTH),
-            "layer": lambda: self.norm("layer", WIDTH),
+            "batch": lambda: self.norm("batch", HIDDEN),
+            "layer": lambda: self.norm("layer", HIDDEN),
             "relu": lambda: self.layers.Activation("relu", name="relu"),
             "tanh": lambda: self.layers.Activation("tanh", name="tanh"),
             "half": lambda: self.layers.Rescaling(0.5),
             "drop": lambda: self.layers.Dropout(0.4, seed=3, name="drop"),
-            "dense": lambda: self.dense("middle", WIDTH, 9, "tanh"),
+            "plain": lambda: self.layers.LayerNormalization(center=False, scale=False),
+            "square": lambda: self.dense("square", HIDDEN, HIDDEN),
+            "dense": lambda: self.dense("middle", HIDDEN, 9, "tanh"),
         }
 
         def network(x: Any) -> Any:
-            h = self.dense("in", WIDTH, WIDTH)(x)
+            h = self.dense("in", WIDTH, HIDDEN, bias=False)(x)
             for word in kind.split("-"):
                 h = made[word]()(h)
-            return self.dense("out", 9 if "dense" in kind else WIDTH, 3)(h)
+            return self.dense("out", 9 if "dense" in kind else HIDDEN, 3)(h)
 
         self.fit(self.rows, network)
 
     def order_raw(self, kind: str) -> None:
         """A normalization written out, and a function."""
-        w = self.variables(in_w=(WIDTH, WIDTH), in_b=(WIDTH,), out_w=(WIDTH, 3), out_b=(3,))
-        gamma, beta = self.tf.Variable(self.values("gamma", WIDTH) + 1.0), self.tf.Variable(self.values("beta", WIDTH))
+        w = self.variables(in_w=(WIDTH, HIDDEN), out_w=(HIDDEN, 3), out_b=(3,))
+        gamma, beta = (
+            self.tf.Variable(self.values("gamma", HIDDEN) + 1.0),
+            self.tf.Variable(self.values("beta", HIDDEN)),
+        )
 
         def layer(h: Any) -> Any:
             mean, variance = self.tf.nn.moments(h, [1], keepdims=True)
             return (h - mean) * self.tf.math.rsqrt(variance + 1e-3) * gamma + beta
 
         def network(x: Any) -> Any:
-            h = x @ w["in_w"] + w["in_b"]
+            h = x @ w["in_w"]
             for word in kind.split("-"):
                 h = {"layer": layer, "tanh": self.tf.tanh}[word](h)
             return h @ w["out_w"] + w["out_b"]
 
-        self.by_hand(self.rows, network, [*w.values(), gamma, beta])
+        self.by_hand(self.rows, network, [*w.values(), *([gamma, beta] if "layer" in kind else [])])
 
     def pool_keras(self, kind: str) -> None:
         """A convolution, a pooling and a function in an order."""
@@ -201,3 +206,40 @@ class Networks:
             return h @ w["out_w"] + w["out_b"]
 
         self.by_hand(self.sequence, network, [*w.values(), bias])
+
+    def state_keras(self, kind: str) -> None:
+        """A recurrent layer that keeps its state, or not, or is reset in front of each batch."""
+        starts = {
+            "kernel_initializer": self.constant("k", WIDTH, 4),
+            "recurrent_initializer": self.constant("r", 4, 4),
+        }
+        layer = self.layers.SimpleRNN(4, stateful=kind != "stateless", name="recurrent", **starts)
+        inputs = self.tf.keras.Input(batch_shape=self.sequence.shape)
+        model = self.tf.keras.Model(inputs, self.dense("out", 4, 3)(layer(inputs)))
+        model.compile(self.tf.keras.optimizers.SGD(0.05), loss="mse")
+        for _ in range(3):
+            model.train_on_batch(self.sequence, self.target)
+            if kind == "reset":
+                layer.reset_state()
+
+    def state_raw(self, kind: str) -> None:
+        """A loop whose state is handed on as an array, whole or halved, or starts from zeros."""
+        w = self.variables(k=(WIDTH, 4), r=(4, 4), out_w=(4, 3), out_b=(3,))
+        bias = self.tf.Variable(self.tf.zeros(4))
+        params = [*w.values(), bias]
+        optimizer = self.tf.keras.optimizers.SGD(0.05)
+
+        @self.tf.function
+        def step(x: Any, h: Any) -> Any:
+            with self.tf.GradientTape() as tape:
+                for place in range(STEPS):
+                    h = self.tf.tanh(x[:, place] @ w["k"] + h @ w["r"] + bias)
+                loss = self.tf.reduce_mean(self.tf.square(h @ w["out_w"] + w["out_b"] - self.target))
+            optimizer.apply_gradients(zip(tape.gradient(loss, params), params, strict=True))
+            return h
+
+        factor = {"zeros": 0.0, "half": 0.5, "carried": 1.0}[kind]
+        state = self.tf.zeros((ROWS, 4))
+        for _ in range(3):
+            new = step(self.tf.constant(self.sequence), state)
+            state = self.tf.constant(factor * new.numpy())

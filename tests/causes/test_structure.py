@@ -114,3 +114,53 @@ def test_no_other_order(networks, a, b):
     cause = networks.cause(a, b)
     assert cause is not None
     assert cause.code != "arch-order"
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "count"),
+    [
+        ("order keras square-layer-tanh", "order keras layer-tanh", 1),
+        ("order keras square-tanh", "order keras tanh", 1),
+        ("order keras layer-tanh", "order raw tanh", 1),
+        ("order keras batch-relu", "order keras relu", 1),
+        ("order keras plain-tanh", "order keras tanh", 1),
+    ],
+)
+def test_layer_in_front_of_anything(networks, more, less, count):
+    """A layer that one side has in front of a normalization or a function, and a normalization in front of one."""
+    missing, extra = networks.cause(more, less), networks.cause(less, more)
+    assert (missing.code, extra.code) == ("arch-missing-layer", "arch-extra-layer")
+    assert (missing.constants, extra.constants) == ({"a": count, "b": 0}, {"a": 0, "b": count})
+    assert max(missing.error_after, extra.error_after) < 1e-5
+
+
+def test_scaling_in_front_of_a_function_is_no_layer(networks):
+    """A factor has no weights and no statistics: nothing says that it is a layer."""
+    assert networks.cause("order keras half-tanh", "order keras tanh").code == "unexplained"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "steps"),
+    [
+        ("state keras carried", "state keras reset", (0,)),
+        ("state keras reset", "state keras carried", (0,)),
+        ("state raw carried", "state raw zeros", (1,)),
+        ("state raw zeros", "state raw carried", (1,)),
+    ],
+)
+def test_state_that_is_reset(networks, a, b, steps):
+    """Zeros where the other side goes on from the state that its step before ended in."""
+    cause = networks.cause(a, b)
+    assert (cause.code, cause.step in steps) == ("state-reset", True)
+    assert cause.constants == {side: "carried" if "carried" in name else "zeros" for side, name in (("a", a), ("b", b))}
+    assert cause.error_after < 1e-5
+
+
+def test_state_that_is_halved_is_not_reset(networks):
+    """Half a state is neither zeros nor what the step before ended in."""
+    assert networks.cause("state raw carried", "state raw half").code == "unexplained"
+
+
+def test_zeros_in_another_style(networks):
+    """Mended, both are equivalent."""
+    assert networks.cause("state keras stateless", "state raw zeros") is None

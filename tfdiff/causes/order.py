@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tfdiff.causes.dropout import find_drop
 from tfdiff.causes.hypothesis import Proposal
-from tfdiff.causes.recompute import differ, effort, find, recompute
+from tfdiff.causes.recompute import MIN_SIZE, differ, dominators, effort, find, recompute, tells
 from tfdiff.causes.scene import same
 from tfdiff.causes.words import plain
 from tfdiff.comparison.metrics import into_layout
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
     from tfdiff.causes.dropout import Drop
     from tfdiff.causes.scene import Cut, Floats, Scene, Side
 
-REGION = 120
-"""Ops behind the equal tensor that are looked at: two layers next to each other."""
 MAX_TRIED = 400
 """Pairs of transformations that are computed again."""
 MAX_WORK = 1 << 29
 """Multiplications that are done for one divergence."""
 INNER = 24
 """Tensors inside a residual block, or behind it, that are tried as what a normalization gives."""
-MIN_SIZE = 8
-"""Elements; of smaller tensors any may be like any other."""
 SUMS = frozenset({"Add", "AddV2"})
 
 
@@ -78,43 +74,26 @@ def _again(side: Side, changed: dict[int, Floats], target: int) -> Floats | None
 
 def _chains(side: Side, start: int) -> Iterator[tuple[int, int]]:
     """(middle, end), the nearest first: all that leads from the start to the end goes through the middle."""
-    dominators = _dominators(side, start)
-    for end in sorted(dominators):
-        if _tells(side, end):
-            for middle in dominators[end]:
-                if _tells(side, middle):
+    known = dominators(side, start)
+    for end in sorted(known):
+        if tells(side, end):
+            for middle in known[end]:
+                if tells(side, middle):
                     yield middle, end
-
-
-def _tells(side: Side, index: int) -> bool:
-    seen = side.observations[index]
-    return seen.size >= MIN_SIZE and len(seen.shape) > 1 and "float" in seen.dtype and seen.site.role == "activation"
-
-
-def _dominators(side: Side, start: int) -> dict[int, tuple[int, ...]]:
-    """By observation behind the start: those behind the start through which every way from there leads."""
-    behind = side.descendants(start)
-    region = [i for i in sorted(behind) if side.observations[i].site.phase == "forward"][:REGION]
-    found: dict[int, tuple[int, ...]] = {}
-    for index in region:
-        sources = [i for i in side.observations[index].inputs if i == start or i in behind]
-        ways = [set() if i == start else {*found.get(i, ()), i} for i in sources]
-        found[index] = tuple(sorted(set.intersection(*ways))) if ways else ()
-    return found
 
 
 def _norm_moved(scene: Scene, cut: Cut) -> Proposal | None:
     """x + f(n(x)) on one side, n(x + f(x)) on the other: n and f are B's."""
     side, x = scene.b, cut.x_b
-    dominators = _dominators(side, cut.b)
-    for total in dominators:
+    known = dominators(side, cut.b)
+    for total in known:
         seen = side.observations[total]
         others = [i for i in seen.inputs if i != cut.b]
-        if seen.site.op not in SUMS or len(others) != 1 or others[0] not in dominators or seen.size != x.size:
+        if seen.site.op not in SUMS or len(others) != 1 or others[0] not in known or seen.size != x.size:
             continue
         branch = others[0]
-        within = [i for i in dominators[branch] if _tells(side, i) and side.observations[i].size == x.size]
-        behind = [i for i in dominators if total in dominators[i] and _tells(side, i)]
+        within = [i for i in known[branch] if tells(side, i) and side.observations[i].size == x.size]
+        behind = [i for i in known if total in known[i] and tells(side, i)]
         found = [_moved_behind(scene, cut, total, branch, i) for i in within[:INNER]]
         found += [
             _moved_ahead(scene, cut, total, branch, i) for i in behind[:INNER] if side.observations[i].size == x.size
@@ -165,7 +144,7 @@ def _dropout_moved(scene: Scene, cut: Cut) -> Proposal | None:
     if (a is None) == (b is None):
         return None
     start = cut.b if b is None else b.index
-    ends = [end for end in _dominators(scene.b, start) if _tells(scene.b, end)][:INNER]
+    ends = [end for end in dominators(scene.b, start) if tells(scene.b, end)][:INNER]
     found = (_dropped_first(scene, cut, b, end) if b is not None else _dropped_last(scene, cut, a, end) for end in ends)
     return next((one for one in found if one is not None), None)
 

@@ -20,6 +20,10 @@ MAX_OPS = 600
 """Ops that are computed again for one question."""
 MAX_WORK = 1 << 28
 """Multiplications that are done again for one question."""
+REGION = 120
+"""Ops behind the equal tensor that are looked at: two layers next to each other."""
+MIN_SIZE = 8
+"""Elements; of smaller tensors any may be like any other."""
 CHANGES = 1e-3
 """Relative error from which on a transformation changes a tensor for certain."""
 
@@ -123,6 +127,29 @@ def find(
         if turned is not None and side.error(index, turned) <= scene.tolerance:
             return index
     return None
+
+
+def tells(side: Side, index: int) -> bool:
+    """Whether a tensor is large enough, and of enough axes, to be told from others by its values."""
+    seen = side.observations[index]
+    return seen.size >= MIN_SIZE and len(seen.shape) > 1 and "float" in seen.dtype and seen.site.role == "activation"
+
+
+def dominators(side: Side, start: int) -> dict[int, tuple[int, ...]]:
+    """By observation behind the start: those behind the start through which every way from there leads."""
+    behind = side.descendants(start)
+    region = [i for i in sorted(behind) if side.observations[i].site.phase == "forward"][:REGION]
+    found: dict[int, tuple[int, ...]] = {}
+    for index in region:
+        sources = [i for i in side.observations[index].inputs if i == start or i in behind]
+        ways = [set() if i == start else {*found.get(i, ()), i} for i in sources]
+        found[index] = tuple(sorted(set.intersection(*ways))) if ways else ()
+    return found
+
+
+def inverse(permutation: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The order of axes that leads back."""
+    return None if permutation is None else tuple(int(i) for i in np.argsort(permutation))
 
 
 def differ(x: Floats, y: Floats) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tfdiff.causes import (
     architecture,
+    between,
+    carried,
     data,
     dropout,
     dtype,
@@ -59,6 +61,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("loss-smoothing",), ("loss",), smoothing.label_smoothing),
     Hypothesis(("loss-kind",), ("loss",), loss_kind.loss_kind),
     Hypothesis(("loss-weights",), ("loss",), loss_weights.loss_weights),
+    Hypothesis(("state-reset",), ("forward", "state"), carried.state_reset),
     Hypothesis(("arch-order",), ("forward",), recurrence.other_direction),
     Hypothesis(("arch-order",), ("forward",), order.order),
     Hypothesis(("activation",), ("forward", "loss"), layers.activation),
@@ -71,6 +74,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis(("arch-missing-layer", "arch-extra-layer"), ("forward",), residual.bypass),
     Hypothesis(("arch-extra-layer",), ("forward",), architecture.extra_layer),
     Hypothesis(("arch-missing-layer",), ("forward",), architecture.missing_layer),
+    Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), between.layers_between),
     Hypothesis(("arch-extra-layer", "arch-missing-layer"), ("forward",), architecture.layers_behind),
     Hypothesis(("arch-width",), ("forward",), architecture.width),
     Hypothesis(("lr", "lr-schedule"), ("update",), optimizers.other_rate),
@@ -107,6 +111,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
     "arch-order": frozenset({"activation", "training-flag", "arch-missing-layer", "arch-extra-layer"}),
+    "arch-missing-layer": frozenset({"activation"}),
+    "arch-extra-layer": frozenset({"activation"}),
     "lr": frozenset({"grad-scale", "grad-clipping"}),
     "lr-schedule": frozenset({"grad-scale", "grad-clipping"}),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfdiff.causes.hypothesis import Proposal
-from tfdiff.causes.recompute import differ, find, recompute
+from tfdiff.causes.recompute import differ, find, inverse, recompute
 from tfdiff.causes.words import plain
 from tfdiff.comparison.metrics import into_layout
 from tfdiff.pairing.distance import relative_error
@@ -79,9 +79,7 @@ def _behind(
     predicted, recorded = recompute(other, changed, user), other.array(user)
     if predicted is None or recorded is None:
         return None
-    permutation = match.permutation
-    if other is scene.a and permutation is not None:
-        permutation = tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
+    permutation = inverse(match.permutation) if other is scene.a else match.permutation
     index = find(scene, side, predicted, permutation, behind=total)
     if index is None:
         return None
