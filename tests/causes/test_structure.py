@@ -134,9 +134,11 @@ def test_layer_in_front_of_anything(networks, more, less, count):
     assert max(missing.error_after, extra.error_after) < 1e-5
 
 
-def test_scaling_in_front_of_a_function_is_no_layer(networks):
-    """A factor has no weights and no statistics: nothing says that it is a layer."""
-    assert networks.cause("order keras half-tanh", "order keras tanh").code == "unexplained"
+@pytest.mark.parametrize("rest", ["tanh", "batch-half-tanh"])
+def test_scaling_in_front_of_a_function_is_no_layer(networks, rest):
+    """A factor has no weights and no statistics: nothing says that it is a layer, behind a normalization neither."""
+    whole = rest if "half" in rest else f"half-{rest}"
+    assert networks.cause(f"order keras {whole}", f"order keras {whole.replace('half-', '')}").code == "unexplained"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_WORK = 1 << 28
 """Multiplications that are done for one divergence."""
+STATISTICS = frozenset({"Mean", "FusedBatchNormV3", "FusedBatchNormV2", "FusedBatchNorm"})
 MAX_TRIED = 300
 """Pairs of tensors that are tried on a side."""
 
@@ -59,8 +60,13 @@ def _found(scene: Scene, long: Side, cut: Cut) -> Proposal | None:
 
 
 def _is_norm(side: Side, start: int, x: Floats, middle: int) -> bool:
+    """Whether a tensor is `x` normalized, by statistics that are taken of it: a factor alone gives the same numbers
+    where `x` is normalized already.
+    """
     norm = find_norm(side, start, x)
-    return norm is not None and norm.index == middle
+    between = side.ancestors((middle,)) & side.descendants(start)
+    ops = {side.observations[index].site.op for index in between}
+    return norm is not None and norm.index == middle and not ops.isdisjoint(STATISTICS)
 
 
 def _errors(scene: Scene, long: Side, cut: Cut, where: tuple[Floats, int, int]) -> tuple[float, float] | None:
