@@ -54,3 +54,14 @@ def test_labels_that_are_alike_by_chance():
     rules = _rules_of([0, 1, 2], with_labels, own)
     assert isinstance(rules, dict), rules
     assert set(rules) == set(KEYS)
+
+
+def test_feed_of_another_kind_from_the_second_step_on():
+    """A step in which a state comes in where the first one had its features says nothing of the batches."""
+    a, b = steps(0), steps(1)
+    labels = [np.float32(np.arange(6) % (k + 2)) for k in range(3)]
+    state = np.zeros((6, 2, 2), np.float32)
+    own = {k: {KEYS[0]: b[k] if k == 0 else state, KEYS[1]: labels[k]} for k in range(3)}
+    rules = _rules_of([0, 1, 2], {k: [a[k], labels[k]] for k in range(3)}, own)
+    assert isinstance(rules, dict), rules
+    assert [rules[key].sources for key in KEYS] == [(0,), (1,)]

@@ -15,41 +15,34 @@ STRUCTURE = 0.05
 
 if TYPE_CHECKING:
     from tfdiff.causes.scene import Floats, Scene, Side
-    from tfdiff.model import Place
 
 
 def extra_layer(scene: Scene) -> Proposal | None:
     """B computes a layer with weights of its own before the op that A reaches at once."""
     found = _detour(scene, scene.a, scene.b)
-    if found is None:
-        return None
-    before, after, names, count, layer = found
-    return Proposal(
-        before,
-        after,
-        f"B has {_layers(count)} that A lacks here ({names})",
-        f"remove {'this layer' if count == 1 else f'these {count} layers'}{at(layer)}",
-        {"a": 0, "b": count},
-        fitted=0,
-        code="arch-extra-layer",
-    )
+    return None if found is None else layer_proposal(scene, scene.b, found[2], found[:2])
 
 
 def missing_layer(scene: Scene) -> Proposal | None:
     """A computes a layer with weights of its own before the op that B reaches at once."""
     found = _detour(scene, scene.b, scene.a)
-    if found is None:
-        return None
-    before, after, names, count, _ = found
-    return Proposal(
-        before,
-        after,
-        f"A has {_layers(count)} that B lacks here ({names})",
-        f"add {_layers(count)} as in A ({named(scene.finding.divergence.a)}){at(scene.finding.divergence.b)}",
-        {"a": count, "b": 0},
-        fitted=0,
-        code="arch-missing-layer",
-    )
+    return None if found is None else layer_proposal(scene, scene.a, found[2], found[:2])
+
+
+def layer_proposal(scene: Scene, side: Side, own: list[int], errors: tuple[float, float]) -> Proposal:
+    """Layers that only `side` has, with the weights that are its own; without such weights it is one layer."""
+    count = sum(1 for v in own if len(side.trace.variables[v].shape) > 1) or 1
+    place, divergence = scene.place(side), scene.finding.divergence
+    names = _names(side, own) or named(place)
+    if side is scene.b:
+        summary = f"B has {_layers(count)} that A lacks here ({names})"
+        fix = f"remove {'this layer' if count == 1 else f'these {count} layers'}{at(divergence.b)}"
+    else:
+        summary = f"A has {_layers(count)} that B lacks here ({names})"
+        fix = f"add {_layers(count)} as in A ({named(divergence.a)}){at(divergence.b)}"
+    constants = {"a": 0, "b": count} if side is scene.b else {"a": count, "b": 0}
+    code = "arch-extra-layer" if side is scene.b else "arch-missing-layer"
+    return Proposal(*errors, summary, fix, constants, fitted=0, code=code)
 
 
 def layers_behind(scene: Scene) -> Proposal | None:
@@ -129,8 +122,8 @@ def _names(side: Side, variables: list[int]) -> str:
     return ", ".join(names)
 
 
-def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, int, Place | None] | None:
-    """Proof that `long` without its own weights gives `short`: (before, after, weights, layers, place in B)."""
+def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, list[int]] | None:
+    """Proof that `long` without its own weights gives `short`: (before, after, weights)."""
     for cut in scene.cuts:
         s_cut, l_cut, x = (cut.a, cut.b, cut.x_b) if short is scene.a else (cut.b, cut.a, cut.x_a)
         for node, variable in _linear(short, short.users(s_cut)):
@@ -144,9 +137,7 @@ def _detour(scene: Scene, short: Side, long: Side) -> tuple[float, float, str, i
                 if mine is None or theirs is None or mine.size != predicted.size:
                     continue
                 before = relative_error(mine, theirs.reshape(mine.shape)) if mine.size == theirs.size else 1.0
-                names = _names(long, own)
-                count = sum(1 for v in own if len(long.trace.variables[v].shape) > 1) or 1
-                return before, short.error(node, predicted), names, count, scene.finding.divergence.b
+                return before, short.error(node, predicted), own
     return None
 
 
@@ -170,14 +161,7 @@ def _linear(side: Side, among: list[int] | tuple[int, ...]) -> list[tuple[int, i
 
 def _skip(scene: Scene, side: Side, start: int, x: Floats, target: int) -> tuple[Floats, list[int]] | None:
     """(what `target` gives for the tensor of the cut, the unpaired weights skipped), None where nothing is skipped."""
-    pairs = scene.pair_of_a if side is scene.a else scene.pair_of_b
-    between = side.ancestors((target,)) - side.ancestors((start,))
-    variables = {
-        v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"
-    }
-    other = scene.b if side is scene.a else scene.a
-    used = {seen.site.variable for seen in other.with_role("weight") if seen.site.phase == "forward"}
-    own = sorted(v for v in variables if v not in pairs or _partner(scene, side, v) not in used)
+    own = own_weights(scene, side, start, target)
     seen = side.observations[target]
     if not own or start not in side.ancestors((target,)):
         return None
@@ -194,3 +178,15 @@ def _skip(scene: Scene, side: Side, start: int, x: Floats, target: int) -> tuple
         operands.append(value if weight else x.reshape(value.shape))
     predicted = replay.apply(seen.site.op, seen.site.attrs, operands, seen.shape)
     return None if predicted is None else (predicted, own)
+
+
+def own_weights(scene: Scene, side: Side, start: int, end: int) -> list[int]:
+    """The weights on the way from one tensor to another that the other side does not use."""
+    pairs = scene.pair_of_a if side is scene.a else scene.pair_of_b
+    between = side.ancestors((end,)) - side.ancestors((start,))
+    variables = {
+        v for i in between if (v := side.variable_of(i)) is not None and side.observations[i].site.role == "weight"
+    }
+    other = scene.b if side is scene.a else scene.a
+    used = {seen.site.variable for seen in other.with_role("weight") if seen.site.phase == "forward"}
+    return sorted(v for v in variables if v not in pairs or _partner(scene, side, v) not in used)

@@ -9,6 +9,9 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import erf
+
+from tfdiff.causes.functions import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +24,23 @@ MAX_WORK = 1 << 28
 """Multiplications up to which a convolution is computed again."""
 
 
-def apply(op: str, attrs: Mapping[str, Any], operands: Sequence[Floats], shape: tuple[int, ...]) -> Floats | None:
-    """The first output of an op, float64; None for an unknown op or attribute, or operands that do not fit."""
+def apply(
+    op: str, attrs: Mapping[str, Any], operands: Sequence[Floats], shape: tuple[int, ...] | None
+) -> Floats | None:
+    """The first output of an op, float64; None for an unknown op or attribute, or operands that do not fit.
+
+    Without a `shape` the result has the one it gets.
+    """
     compute = OPS.get(op)
     if compute is None:
         return None
     try:
         with np.errstate(all="ignore"):
             result = compute(attrs, operands)
-        return None if result is None else np.asarray(result, np.float64).reshape(shape)
+        if result is None:
+            return None
+        result = np.asarray(result, np.float64)
+        return result if shape is None else result.reshape(shape)
     except (ValueError, IndexError, TypeError, KeyError):
         return None
 
@@ -121,6 +132,40 @@ def _reduce(function: Callable[..., Any]) -> Callable[[Mapping[str, Any], Sequen
     return compute
 
 
+def _batch_norm(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    """The normalized tensor of a fused batch normalization, over all axes but the channels."""
+    x, gamma, beta, mean, variance = operands
+    first = attrs.get("data_format") == "NCHW"
+    x = np.moveaxis(x, 1, -1) if first else x
+    if attrs.get("is_training", True):
+        axes = tuple(range(x.ndim - 1))
+        mean, variance = x.mean(axis=axes), x.var(axis=axes)
+    y = (x - mean) / np.sqrt(variance + float(attrs["epsilon"])) * gamma + beta
+    return np.moveaxis(y, -1, 1) if first else y
+
+
+def _strided_slice(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats | None:
+    x, *numbers = operands
+    begin, end, strides = (np.ravel(n).astype(int).tolist() for n in numbers)
+    masks = {name: int(attrs.get(f"{name}_mask") or 0) for name in ("begin", "end", "shrink_axis")}
+    if attrs.get("ellipsis_mask") or attrs.get("new_axis_mask"):
+        return None
+    where: list[int | slice] = []
+    for axis, stride in enumerate(strides):
+        low = None if masks["begin"] >> axis & 1 else begin[axis]
+        high = None if masks["end"] >> axis & 1 else end[axis]
+        where.append(begin[axis] if masks["shrink_axis"] >> axis & 1 else slice(low, high, stride))
+    return x[tuple(where)]
+
+
+def _concat(_: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    return np.concatenate(operands[:-1], axis=int(np.ravel(operands[-1])[0]))
+
+
+def _einsum(attrs: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
+    return np.asarray(np.einsum(str(attrs["equation"]), *operands, optimize=True))
+
+
 def _softmax(_: Mapping[str, Any], operands: Sequence[Floats]) -> Floats:
     (x,) = operands
     raised: Floats = np.exp(x - x.max(axis=-1, keepdims=True))
@@ -143,12 +188,25 @@ OPS: dict[str, Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]] =
     "BiasAdd": _bias_add,
     "Conv2D": _conv2d,
     "DepthwiseConv2dNative": _depthwise,
+    "Einsum": _einsum,
+    "ConcatV2": _concat,
+    "StridedSlice": _strided_slice,
+    "FusedBatchNormV3": _batch_norm,
+    "AddN": lambda _, operands: np.asarray(sum(operands)),
     "Add": _elementwise(np.add),
     "AddV2": _elementwise(np.add),
     "Sub": _elementwise(np.subtract),
     "Mul": _elementwise(np.multiply),
     "RealDiv": _elementwise(np.divide),
     "Maximum": _elementwise(np.maximum),
+    "Minimum": _elementwise(np.minimum),
+    "Erf": _elementwise(erf),
+    "Elu": _elementwise(ACTIVATIONS["elu"]),
+    "Selu": _elementwise(ACTIVATIONS["selu"]),
+    "Softplus": _elementwise(ACTIVATIONS["softplus"]),
+    "Softsign": _elementwise(ACTIVATIONS["softsign"]),
+    "Relu6": _elementwise(ACTIVATIONS["relu6"]),
+    "LeakyRelu": lambda attrs, operands: np.where(operands[0] > 0.0, 1.0, float(attrs["alpha"])) * operands[0],
     "Square": _elementwise(np.square),
     "SquaredDifference": _elementwise(lambda x, y: np.square(x - y)),
     "Sqrt": _elementwise(np.sqrt),
@@ -170,4 +228,6 @@ OPS: dict[str, Callable[[Mapping[str, Any], Sequence[Floats]], Floats | None]] =
     "ExpandDims": _first,
     "Squeeze": _first,
     "Cast": _first,
+    "Identity": _first,
+    "StopGradient": _first,
 }

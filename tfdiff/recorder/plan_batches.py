@@ -99,10 +99,18 @@ def _alike(
     *,
     whole: bool = False,
 ) -> tuple[list[list[Array]], list[list[Array]]]:
-    """The parts of these steps' batches on both sides, where they have as many as the first one."""
+    """The parts of these steps' batches on both sides, where they are as many and as large (but for the rows) as those
+    of the first one: a state that is handed in from the second step on is none.
+    """
     a_known = [parts for k, parts in a_steps.items() if whole or k in steps]
-    a_parts = [parts for parts in a_known if len(parts) == len(a_known[0])]
-    return a_parts, [[b_steps[k][key] for key in keys] for k in steps if all(key in b_steps[k] for key in keys)]
+    b_known = [[b_steps[k][key] for key in keys] for k in steps if all(key in b_steps[k] for key in keys)]
+    return _as_first(a_known), _as_first(b_known)
+
+
+def _as_first(steps: list[list[Array]]) -> list[list[Array]]:
+    """The steps whose parts have the first one's shapes, rows apart."""
+    shapes = [[part.shape[1:] for part in parts] for parts in steps]
+    return [parts for parts, found in zip(steps, shapes, strict=True) if found == shapes[0]]
 
 
 def _rules_of(
