@@ -212,6 +212,9 @@ class Header:
     numerics: dict[str, str] = field(default_factory=dict)
     """What rounding depends on besides the program: device, oneDNN, XLA, deterministic ops, TF32 (on GPUs), dtype
     policy; empty in older traces."""
+    assumed: tuple[dict[str, Any], ...] = ()
+    """{"assume": "dropout-rate=0.2@b.py:41", "taken": ["Dropout 'drop' at b.py:41"]}: settings the run was made with in
+    the place of the script's own; with nothing in "taken" the run is the script's own."""
 
 
 @dataclass(frozen=True)
@@ -311,6 +314,8 @@ class Cause:
     constants: dict[str, Any] = field(default_factory=dict)
     error_before: float = 0.0
     error_after: float = 0.0
+    assume: str | None = None
+    """What `tfdiff record --assume` takes to run b without the cause; None where nothing can be set for that."""
 
 
 Status = Literal["equal", "introduced", "carried", "unpaired", "absent"]

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import evidences, shared_weights, unpaired
-from tfdiff.reports.words import constant, count, number, plain, sharing, would_pass
+from tfdiff.reports.words import assumptions, constant, count, number, plain, sharing, would_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,6 +100,11 @@ def _basis(result: Result) -> list[str]:
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
+        *(
+            line
+            for said in assumptions(result.b_header.assumed)
+            for line in _wrapped(f"assumed   {said}", "  ", hang=10)
+        ),
         *_numerics(result),
         f"  shared    {shared}",
         f"  compared  {count(result.compared, _step(result))} ({recorded}){_evaluated(result)}",
