@@ -21,6 +21,27 @@ SCRIPT = HERE / "scripts" / "assumed.py"
 MARKS = marks(SCRIPT)
 
 
+CASES = [
+    ("dropout", 0.2, 0.5, "dropout-rate=0.2", "dropout"),
+    ("tf-dropout", 0.2, 0.5, "dropout-rate=0.2", "tf-dropout"),
+    ("v1-dropout", 0.8, 0.5, "dropout-rate=0.2", "v1-dropout"),
+    ("epsilon", 1e-3, 1e-1, "norm-epsilon=0.001", "epsilon"),
+    ("tf-epsilon", 1e-3, 1e-1, "norm-epsilon=0.001", "tf-epsilon"),
+    ("momentum", 0.99, 0.9, "state-norm-momentum=0.99", "momentum"),
+    ("lr", 0.1, 0.2, "lr=0.1", "lr"),
+    ("v1-lr", 0.1, 0.2, "lr=0.1", "v1-lr"),
+    ("adam", 1e-3, 1e-1, "optimizer-epsilon=0.001", "adam"),
+    ("v1-adam", 1e-3, 1e-1, "optimizer-epsilon=0.001", "v1-adam"),
+    ("beta", 0.8, 0.9, "optimizer-betas=0.8,0.999", "beta"),
+    ("sgd-momentum", 0.9, 0.0, "optimizer-momentum=0.9", "sgd-momentum"),
+    ("flag", "true", "false", "training-flag=true", "flag"),
+    ("reduction", "mean", "sum", "loss-reduction=mean", "reduction"),
+    ("tf-reduction", "mean", "sum", "loss-reduction=mean", "sum"),
+    ("logits", "false", "true", "loss-from-logits=false", "logits"),
+    ("smoothing", 0.1, 0.0, "loss-smoothing=0.1", "smoothing"),
+]
+
+
 @pytest.fixture
 def pair(tfdiff, tmp_path) -> Callable[..., dict]:
     """Record a program as a and, with another value, as b, with and without assumptions; the comparison of each."""
@@ -37,35 +58,14 @@ def pair(tfdiff, tmp_path) -> Callable[..., dict]:
         assert ran.code == 0, ran.err
         against = ("--reference", "a.h5")
         assumed = ("--assume", assume) if assume else ()
-        ran = record("b.h5", name, b, *against, *([] if assume else ["--no-isolate"]), *assumed)
+        ran = record("b.h5", name, b, *against, *assumed)
         assert ran.code == 0, ran.err
         return {**compare(), "talk": ran.err}
 
     return run
 
 
-@pytest.mark.parametrize(
-    ("name", "a", "b", "assume", "mark"),
-    [
-        ("dropout", 0.2, 0.5, "dropout-rate=0.2", "dropout"),
-        ("tf-dropout", 0.2, 0.5, "dropout-rate=0.2", "tf-dropout"),
-        ("v1-dropout", 0.8, 0.5, "dropout-rate=0.2", "v1-dropout"),
-        ("epsilon", 1e-3, 1e-1, "norm-epsilon=0.001", "epsilon"),
-        ("tf-epsilon", 1e-3, 1e-1, "norm-epsilon=0.001", "tf-epsilon"),
-        ("momentum", 0.99, 0.9, "state-norm-momentum=0.99", "momentum"),
-        ("lr", 0.1, 0.2, "lr=0.1", "lr"),
-        ("v1-lr", 0.1, 0.2, "lr=0.1", "v1-lr"),
-        ("adam", 1e-3, 1e-1, "optimizer-epsilon=0.001", "adam"),
-        ("v1-adam", 1e-3, 1e-1, "optimizer-epsilon=0.001", "v1-adam"),
-        ("beta", 0.8, 0.9, "optimizer-betas=0.8,0.999", "beta"),
-        ("sgd-momentum", 0.9, 0.0, "optimizer-momentum=0.9", "sgd-momentum"),
-        ("flag", "true", "false", "training-flag=true", "flag"),
-        ("reduction", "mean", "sum", "loss-reduction=mean", "reduction"),
-        ("tf-reduction", "mean", "sum", "loss-reduction=mean", "sum"),
-        ("logits", "true", "false", "loss-from-logits=true", "logits"),
-        ("smoothing", 0.1, 0.0, "loss-smoothing=0.1", "smoothing"),
-    ],
-)
+@pytest.mark.parametrize(("name", "a", "b", "assume", "mark"), CASES)
 def test_with_the_cause_taken_away_the_two_agree(pair, name, a, b, assume, mark):
     """Run with a's value at that line, b's steps are equal to a's; the trace says what took it, and where."""
     assume = f"{assume}@{MARKS[mark]}"
@@ -76,6 +76,23 @@ def test_with_the_cause_taken_away_the_two_agree(pair, name, a, b, assume, mark)
     assert any(taken.endswith(MARKS[mark]) for taken in assumed["taken"]), assumed
     assert "tfdiff: assumed" in result["talk"]
     assert "NOT assumed" not in result["talk"]
+
+
+@pytest.mark.parametrize(("name", "a", "b", "assume", "mark"), CASES)
+def test_the_cause_says_how_to_try_it(pair, tfdiff, name, a, b, assume, mark):
+    """The cause that is named says what to assume and where, and the text the command."""
+    result = pair(name, a, b)
+    assert f"{assume}@{MARKS[mark]}" in [cause["assume"] for cause in result["causes"]], result["causes"]
+    text = tfdiff("diff", "a.h5", "b.h5").out
+    assert f"     try    tfdiff record --reference a.h5 -o b-assumed.h5 --steps 2 --assume {assume}@" in text
+
+
+def test_arithmetic_by_hand_says_nothing_to_try(pair):
+    """A dropout written by hand is told as such, and nothing there can be set."""
+    result = pair("by-hand", 0.2, 0.5)
+    told = {cause["code"]: cause["assume"] for cause in result["causes"]}
+    assert "dropout-rate" in told
+    assert set(told.values()) == {None}
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,17 @@ Y = (X[:, :1] > 0).astype("float32")
 tf.keras.utils.set_random_seed(5)
 
 
-def fit(layers, loss="mse", optimizer=None):
+def fit(inner, loss="mse", optimizer=None, last=None):
     """Keras, compiled."""
-    model = tf.keras.Sequential(
-        [tf.keras.Input((6,)), tf.keras.layers.Dense(8, "relu"), *layers, tf.keras.layers.Dense(1)]
-    )
+    ends = tf.keras.layers.Dense(8, "relu"), tf.keras.layers.Dense(1, last)
+    model = tf.keras.Sequential([tf.keras.Input((6,)), ends[0], *inner, ends[1]])
     model.compile(optimizer or tf.keras.optimizers.SGD(0.1), loss)
     model.fit(X, Y, batch_size=8, shuffle=False, verbose=0)
+
+
+def squashed(x):
+    """A sigmoid that Keras' losses do not recognize and take back."""
+    return 1 / (1 + tf.exp(-x))
 
 
 def loop(forward, loss=None):
@@ -112,9 +116,7 @@ RUNS = {
     "flag": flagged,
     "reduction": lambda: fit([], losses.MeanSquaredError(reduction=REDUCTION)),  # mark: reduction
     "tf-reduction": lambda: loop(lambda h: h, reduced),
-    "logits": lambda: fit([], losses.BinaryCrossentropy(from_logits=FLAG)),  # mark: logits
-    "smoothing": lambda: fit(
-        [], losses.BinaryCrossentropy(from_logits=True, label_smoothing=NUMBER)
-    ),  # mark: smoothing
+    "logits": lambda: fit([], losses.BinaryCrossentropy(from_logits=FLAG), last=squashed),  # mark: logits
+    "smoothing": lambda: fit([], losses.BinaryCrossentropy(True, label_smoothing=NUMBER)),  # mark: smoothing
 }
 RUNS[NAME]()
