@@ -115,6 +115,36 @@ def test_what_nothing_took_does_not_look_assumed(pair, tfdiff, name, assume, sai
     assert f"assumed   {assume}, NOT taken by anything" in tfdiff("diff", "a.h5", "b.h5").out
 
 
+@pytest.mark.parametrize("kind", ["new", "legacy"])
+def test_several_at_once_in_legacy_keras(tfdiff, kind):
+    """Layers, a loss and an optimizer of tf_keras take theirs, and the two agree."""
+    script, wanted = HERE / "scripts" / "assumed_legacy.py", ("dropout", "norm", "optimizer", "optimizer", "compile")
+    given = ("dropout-rate=0.2", "norm-epsilon=0.001", "lr=0.01", "optimizer-betas=0.8,0.999", "loss-reduction=mean")
+    lines = marks(script)
+    assume = [f"{text}@{lines[mark]}" for text, mark in zip(given, wanted, strict=True)]
+    options = [word for text in assume for word in ("--assume", text)]
+    a = ("record", "-o", "a.h5", "--steps", 2, "--no-calibrate")
+    ran = tfdiff(*a, script, kind, 0.2, 0.001, 0.01, 0.8, "sum_over_batch_size")
+    assert ran.code == 0, ran.err
+    b = ("record", "-o", "b.h5", "--steps", 2, "--reference", "a.h5")
+    ran = tfdiff(*b, *options, script, kind, 0.5, 0.1, 0.03, 0.9, "sum")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("tfdiff: assumed") == len(assume), ran.err
+    compared = tfdiff("diff", "a.h5", "b.h5")
+    assert compared.code == 0, compared.out
+
+
+def test_every_run_of_the_script_is_made_with_it(pair, tfdiff, tmp_path):
+    """The isolated run, too: b's other fault is told behind the one that was taken away, which is gone."""
+    result = pair("dropout-lr", 0.2, 0.5, f"dropout-rate=0.2@{MARKS['dropout-lr']}")
+    assert [cause["code"] for cause in result["causes"]] == ["lr"]
+    assert "to judge each layer by itself" in result["talk"]
+    pair("dropout-lr", 0.2, 0.5)
+    tfdiff("diff", "a.h5", "b.h5", "--json", "result.json")
+    both = json.loads((tmp_path / "result.json").read_text())
+    assert [cause["code"] for cause in both["causes"]] == ["dropout-rate", "lr"]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -141,8 +141,8 @@ class Assuming:
             if could
             else "no layer, call, loss or optimizer here has it as a setting"
         )
-        by_hand = "; arithmetic written by hand has nothing that can be set"
-        return f"NOT assumed {one.text}: {where} took it, the run is the script's own; {left}{by_hand}"
+        by_hand = "" if one.at is None else "; arithmetic written by hand has nothing that can be set"
+        return f"NOT assumed {one.text}: {where} took it, so it changed nothing; {left}{by_hand}"
 
 
 @contextlib.contextmanager

@@ -51,11 +51,7 @@ def assumptions(assumed: Iterable[dict[str, Any]]) -> list[str]:
     found = []
     for one in assumed:
         taken = one.get("taken") if isinstance(one.get("taken"), (list, tuple)) else ()
-        by = (
-            f"taken by {', '.join(map(plain, taken))}"
-            if taken
-            else "NOT taken by anything: the run is the script's own"
-        )
+        by = f"taken by {', '.join(map(plain, taken))}" if taken else "NOT taken by anything, so it changed nothing"
         found.append(f"{plain(one.get('assume', '?'))}, {by}")
     return found
 

@@ -113,6 +113,7 @@ RUNS = {
     "adam": lambda: fit([], optimizer=optimizers.Adam(0.01, epsilon=NUMBER)),  # mark: adam
     "beta": lambda: fit([], optimizer=optimizers.Adam(0.01, beta_1=NUMBER)),  # mark: beta
     "sgd-momentum": lambda: fit([], optimizer=optimizers.SGD(0.05, momentum=NUMBER)),  # mark: sgd-momentum
+    "dropout-lr": lambda: fit([layers.Dropout(NUMBER)], optimizer=optimizers.SGD(NUMBER)),  # mark: dropout-lr
     "flag": flagged,
     "reduction": lambda: fit([], losses.MeanSquaredError(reduction=REDUCTION)),  # mark: reduction
     "tf-reduction": lambda: loop(lambda h: h, reduced),
