@@ -116,6 +116,10 @@ def _flag(scene: Scene, cause: Cause) -> Told:
     site = next(_sites(scene), None)
     if site is None or site.layer is None or not isinstance(wanted, (bool, float)):
         return None
+    if not isinstance(wanted, bool):  # told at the op behind the dropout that is off: its line must call that, too
+        layers = {s.layer for s in scene.finding.b.sites.values() if s.called == site.called and s.phase == "forward"}
+        if len(layers - {None}) < 2:
+            return None
     return bool(wanted), site.called
 
 
