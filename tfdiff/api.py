@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfdiff.assumptions import parse_all
 from tfdiff.errors import UsageError
 from tfdiff.orders import DETAILS, SHAREABLE, RecordOptions
 
@@ -70,6 +71,7 @@ def record(
     force: bool = False,
     detail: str = "layers",
     quiet: bool = False,
+    assume: Iterable[str] = (),
 ) -> AbstractContextManager[None]:
     """Record the training steps that run inside the `with` block.
 
@@ -83,6 +85,7 @@ def record(
         force: overwrite an existing output.
         detail: what is kept in full: layers, ops or sketch.
         quiet: no progress and no closing line.
+        assume: causes to run without, as `--assume` takes them (`dropout-rate=0.2@b.py:41`).
 
     Raises:
         UsageError: an option that cannot be used like this, or an output that exists.
@@ -115,5 +118,6 @@ def record(
             keep_running=True,
             detail=detail,
             quiet=quiet,
+            assume=parse_all(assume),
         )
     )

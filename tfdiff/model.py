@@ -215,6 +215,9 @@ class Header:
     switches: dict[str, str] = field(default_factory=dict)
     """How the program is run: eager mode, functions run eagerly, float type and data format by default; empty in older
     traces."""
+    assumed: tuple[dict[str, Any], ...] = ()
+    """{"assume": "dropout-rate=0.2@b.py:41", "taken": ["Dropout 'drop' at b.py:41"]}: settings the run was made with in
+    the place of the script's own; with nothing in "taken" the run is the script's own."""
 
 
 @dataclass(frozen=True)
@@ -336,6 +339,8 @@ class Cause:
     evidence: tuple[dict[str, Any], ...] = ()
     """Settings that differ and agree with the constants, {"key": "rate", "a": 0.2, "b": 0.8}; of an unexplained one
     those that differ at its place. Where only one side says how it is set up, the other's is the fitted constant."""
+    assume: str | None = None
+    """What `tfdiff record --assume` takes to run b without the cause; None where nothing can be set for that."""
 
 
 Status = Literal["equal", "introduced", "carried", "unpaired", "absent"]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tfdiff.assumptions import Assumption
+
 JointKey = tuple[str, int, str | None, str | None, str | None, int]
 """What tells a tensor of b's forward pass: its site's op, output, layer, called, api and occurrence."""
 
@@ -108,6 +110,8 @@ class RecordOptions:
     """Whether it is followed by one in any case."""
     pairs: PairMap | None = None
     """Pairs given by the user, for sharing weights."""
+    assume: tuple[Assumption, ...] = ()
+    """Settings that every run of the script is made with in the place of its own."""
 
 
 SHAREABLE: tuple[str, ...] = ("weights", "batches", "noise")

@@ -72,6 +72,8 @@ def test_values_as_the_contract_shows_them(make_result):
     (cause,) = document["causes"]
     assert (cause["code"], cause["confidence"], cause["constants"]) == ("dropout-rate", 0.99, {"a": 0.3, "b": 0.7})
     assert (cause["error_before"], cause["error_after"]) == (0.93, 4.0e-08)
+    assert cause["assume"] is None
+    assert document["b"]["assumed"] == []
     assert document["tolerance"]["source"] == "analytic"
 
 

@@ -200,3 +200,18 @@ def test_lines_fit_a_page(make_result):
     """Long sentences are wrapped."""
     rendered = text.render(make_result(notes=("word " * 100,)))
     assert max(map(len, rendered.splitlines())) <= text.WIDTH
+
+
+def test_assumptions(make_result):
+    """What b was run without, and what nothing took; under a cause the command that runs b without it, too."""
+    result = make_result()
+    taken = {"assume": "lr=0.1@b.py:9", "taken": ["SGD 'sgd' at b.py:9"]}
+    header = dataclasses.replace(
+        result.b_header, assumed=(taken, {"assume": "norm-epsilon=1\x1b", "taken": []}), arguments=("--all",)
+    )
+    causes = (dataclasses.replace(result.causes[0], assume="dropout-rate=0.3@b.py:41"),)
+    shown = text.render(make_result(b_header=header, causes=causes), ("x y/a.h5", "b.h5"))
+    assert "  assumed   lr=0.1@b.py:9, taken by SGD 'sgd' at b.py:9\n" in shown
+    assert "  assumed   norm-epsilon=1\\x1b, NOT taken by anything, so it changed nothing\n" in shown
+    command = "tfdiff record --reference 'x y/a.h5' -o b-assumed.h5"
+    assert f"     try    {command} --assume lr=0.1@b.py:9 --assume dropout-rate=0.3@b.py:41 b.py --all\n" in shown

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfdiff.causes.assume import assumption
 from tfdiff.causes.configured import as_evidence, hints, in_words, supported
 from tfdiff.causes.hypothesis import judge
 from tfdiff.causes.registry import HYPOTHESES, OVERRULED, UNEXPLAINED
@@ -37,6 +39,7 @@ def explain_finding(finding: Finding) -> list[Cause]:
             found.append(cause)
     overruled = {code for cause in found for code in OVERRULED.get(cause.code, ())}
     kept = [supported(scene, cause) for cause in found if cause.code not in overruled]
+    kept = [replace(cause, assume=assumption(scene, cause)) for cause in kept]
     return sorted(kept, key=lambda cause: -cause.confidence) or [unexplained(scene)]
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfdiff.assumptions import parse_all
 from tfdiff.cli import later
 from tfdiff.cli.options import (
     add_isolating_options,
@@ -51,6 +52,14 @@ class RecordCommand:
         add_isolating_options(parser)
         add_map_option(parser)
         parser.add_argument(
+            "--assume",
+            action="append",
+            default=[],
+            metavar="CODE=VALUE[@FILE:LINE]",
+            help="with --reference: run the script with a cause mended (dropout-rate=0.2@b.py:41), to see whether they "
+            "agree then; may be repeated",
+        )
+        parser.add_argument(
             "-m", dest="module", action="store_true", help="SCRIPT is a module's name, as with python -m"
         )
         # One argument that takes all of the rest: of two, argparse gives the first one a `--` that is the script's.
@@ -85,6 +94,9 @@ def recording_of(arguments: argparse.Namespace) -> RecordOptions:
             "--map says which of the reference's variables are which of the script's: give one with --reference TRACE"
         )
         raise UsageError(message)
+    if arguments.assume and arguments.reference is None:
+        message = "--assume mends a difference to a reference: give one with --reference TRACE"
+        raise UsageError(message)
     if arguments.passes is not None and arguments.reference is not None:
         raise later.not_built("--passes 1 with --reference", later.PASSES)
     return RecordOptions(
@@ -103,6 +115,7 @@ def recording_of(arguments: argparse.Namespace) -> RecordOptions:
         lockstep=arguments.lockstep,
         calibrate=calibrates(arguments, reference=arguments.reference is None),
         pairs=None if arguments.map is None else read_pairs(arguments.map),
+        assume=parse_all(arguments.assume),
     )
 
 

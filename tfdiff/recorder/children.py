@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfdiff.assumptions import Assumption
 from tfdiff.orders import RecordOptions
 from tfdiff.pairing.map_file import map_from_json
 
@@ -85,6 +86,7 @@ def from_json(data: dict[str, Any]) -> RecordOptions:
         "output": Path(data["output"]),
         "reference": None if data["reference"] is None else Path(data["reference"]),
         "share": frozenset(data["share"]),
+        "assume": tuple(Assumption(**one) for one in data["assume"]),
         "pairs": None if data["pairs"] is None else map_from_json(data["pairs"]),
     }
     return RecordOptions(**{**data, **changed})

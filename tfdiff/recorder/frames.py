@@ -55,7 +55,7 @@ class Frames:
         frame: FrameType | None = sys._getframe(1)
         above: list[FrameType] = []
         while frame is not None:
-            kind = _kind(frame.f_code.co_filename)
+            kind = kind_of(frame.f_code.co_filename)
             if kind == "autograph":
                 return self._through_autograph(frame, above)
             if kind == "user" and not (skip_self is not None and frame.f_locals.get("self") is skip_self):
@@ -69,7 +69,7 @@ class Frames:
     def of_traceback(self, traceback: Any) -> str | None:
         """The user's innermost line in the stack that TensorFlow keeps of an op; it has none of an imported one."""
         for frame in reversed(traceback or ()):
-            if _kind(frame.filename) == "user":
+            if kind_of(frame.filename) == "user":
                 return self._place(frame.filename, frame.lineno)
         return None
 
@@ -78,7 +78,7 @@ class Frames:
         lines = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            if _kind(frame.f_code.co_filename) == "user":
+            if kind_of(frame.f_code.co_filename) == "user":
                 lines.append(f"{self._place(frame.f_code.co_filename, frame.f_lineno)}@{frame.f_lasti}")
             frame = frame.f_back
         return tuple(reversed(lines))
@@ -87,7 +87,7 @@ class Frames:
         from tensorflow.python.util import tf_stack
 
         for summary in reversed(tf_stack.extract_stack()):
-            if _kind(summary.filename) == "user":
+            if kind_of(summary.filename) == "user":
                 return Call(self._place(summary.filename, summary.lineno), _api(above), (id(frame), frame.f_lasti))
         return NOWHERE
 
@@ -104,7 +104,8 @@ def _relative(filename: str, folder: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _kind(filename: str) -> str:
+def kind_of(filename: str) -> str:
+    """user, library, autograph (what it has generated) or ours."""
     if "__autograph_generated_file" in filename:
         return "autograph"
     if filename.startswith("<"):
@@ -121,7 +122,7 @@ def _api(above: list[FrameType]) -> str | None:
     """Public name of the function the user's line called: the outermost library frame that is no wrapper."""
     for frame in reversed(above):
         code = frame.f_code
-        if _kind(code.co_filename) == "ours" or code.co_name in _WRAPPERS:
+        if kind_of(code.co_filename) == "ours" or code.co_name in _WRAPPERS:
             continue
         if "autograph" in code.co_filename or "/eager/" in code.co_filename:
             continue

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.errors import NoStepsError, NotBuiltError, TfdiffError, UsageError
 from tfdiff.pairing.given import check_names
-from tfdiff.recorder import children, generator_hooks, isolated_pass
+from tfdiff.recorder import assumed, children, generator_hooks, isolated_pass
 from tfdiff.recorder.again import plan_again
 from tfdiff.recorder.around import Around, CannotKeepError
+from tfdiff.recorder.assuming import Assuming
 from tfdiff.recorder.frames import Frames
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.isolation import Isolating
@@ -217,6 +218,7 @@ class _Session:
                 not_shared=tuple({"what": what, "why": why} for what, why in planned.not_shared),
             )
         self._patches = Patches()
+        self._assuming = Assuming(options.assume, folder)
         generators = dict.fromkeys(generator_hooks.MODULES, self._on_generators)
         hooks = {"tensorflow": self._on_tensorflow, "keras": self._on_keras, "tf_keras": self._on_tf_keras}
         self._imports = PostImport({**hooks, **generators})
@@ -230,16 +232,19 @@ class _Session:
         if self._seed is not None:
             seed_draws(self._seed, self._patches)
         tf_hooks.install(self._parts, self._patches)
+        assumed.on_tensorflow(self._assuming, self._patches)
 
     def _on_keras(self, module: Any) -> None:
         from tfdiff.recorder import keras_hooks
 
         keras_hooks.install(self._parts, self._patches, module)
+        assumed.on_keras(self._assuming, self._patches)
 
     def _on_tf_keras(self, module: Any) -> None:
         from tfdiff.recorder import tf_keras_hooks
 
         tf_keras_hooks.install(self._parts, self._patches, module)
+        assumed.on_tf_keras(self._assuming, self._patches)
 
     def _on_generators(self, module: Any) -> None:
         generator_hooks.install(self.recording, self._patches, module)
@@ -260,6 +265,8 @@ class _Session:
                 unequal = recording.share.unequal()
                 if unequal is not None and all(n["what"] != "batches" for n in recording.output.header.not_shared):
                     recording.output.not_shared("batches", unequal)
+            if self._options.assume:
+                recording.output.update(assumed=self._assuming.described())
             if recording.isolating is not None:
                 recording.output.isolation(recording.isolating.described())
             recording.output.close(recording.variables, recording.rows, complete=complete, why=why, exit_code=exit_code)
@@ -279,7 +286,10 @@ class _Session:
         return NoStepsError(f"expected {self._options.script} to run a training step, {found}; no trace was written")
 
     def tell(self) -> None:
-        """Closing lines on stderr: what recording had to change or leave out, and where the trace is."""
+        """Closing lines on stderr: what was assumed, what recording had to change or leave out, where the trace is."""
+        for said, taken in self._assuming.report():
+            if not (self._options.quiet and taken):
+                print(f"tfdiff: {said}", file=sys.stderr)
         if self._options.quiet:
             return
         output = self.recording.output

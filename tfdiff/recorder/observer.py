@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfdiff.recorder import assumed
+from tfdiff.recorder.assuming import Assuming
 from tfdiff.recorder.beats import Beats
 from tfdiff.recorder.imports import PostImport
 from tfdiff.recorder.patching import Patches
@@ -23,7 +26,6 @@ from tfdiff.recorder.variables import Variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tfdiff.orders import RecordOptions
     from tfdiff.recorder.session.variables import RawRun
@@ -36,7 +38,7 @@ def observe(options: RecordOptions, seed: int, beats: int) -> int:
     last loss that an eager tape was asked about in `options.output`.
     """
     seed_libraries(seed)
-    watch = _Watch(beats, seed)
+    watch = _Watch(beats, seed, options)
     try:
         code = run_script(options.script, options.arguments, module=options.module)
     except StopRecording:
@@ -68,7 +70,7 @@ def seen(path: Path) -> Seen:
 class _Watch:
     """The few hooks of this run."""
 
-    def __init__(self, beats: int, seed: int) -> None:
+    def __init__(self, beats: int, seed: int, options: RecordOptions) -> None:
         self.values: dict[int, Array] = {}
         self.loss: float | None = None
         self._until = beats
@@ -78,6 +80,8 @@ class _Watch:
         self._busy = False
         self._thread = threading.get_ident()
         self._patches = Patches()
+        folder = Path.cwd() if options.module else Path(options.script).resolve().parent
+        self._assuming = Assuming(options.assume, folder)
         self._imports = PostImport({"tensorflow": self._on_tensorflow, **self._steps()})
         self._imports.install()
 
@@ -106,10 +110,15 @@ class _Watch:
         """What decides how many steps one execution makes is as it was while recording."""
         from tfdiff.recorder import keras_hooks, tf_keras_hooks
 
-        return {
-            "keras": lambda _: keras_hooks.one_step_each(self._patches, self._quiet),
-            "tf_keras": lambda _: tf_keras_hooks.one_step_each(self._patches, self._quiet),
-        }
+        def on_keras(_: Any) -> None:
+            keras_hooks.one_step_each(self._patches, self._quiet)
+            assumed.on_keras(self._assuming, self._patches)
+
+        def on_tf_keras(_: Any) -> None:
+            tf_keras_hooks.one_step_each(self._patches, self._quiet)
+            assumed.on_tf_keras(self._assuming, self._patches)
+
+        return {"keras": on_keras, "tf_keras": on_tf_keras}
 
     def _on_tensorflow(self, _module: Any) -> None:
         seed_draws(self._seed, self._patches)
@@ -118,6 +127,7 @@ class _Watch:
         self._hook_functions()
         self._hook_sessions()
         self._hook_losses()
+        assumed.on_tensorflow(self._assuming, self._patches)
 
     def _hook_variables(self) -> None:
         from tensorflow.python.ops import ref_variable, resource_variable_ops

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import recorded_weights
 from tfdiff.reports.json import finite
-from tfdiff.reports.words import count, plain, sharing
+from tfdiff.reports.words import assumptions, count, plain, sharing
 
 if TYPE_CHECKING:
     from tfdiff.trace.reader import Trace
@@ -35,6 +35,7 @@ def document(trace: Trace) -> dict[str, Any]:
         "switches": dict(header.switches),
         "options": dict(header.options),
         "reference": header.reference,
+        "assumed": finite(list(header.assumed)),
         "shared": dict(header.shared),
         "steps": trace.steps,
         "forward_only": bool(trace.steps) and trace.step(0).info.forward_only,
@@ -81,6 +82,7 @@ def render(document: dict[str, Any]) -> str:
     if document["reference"]:
         shared = sharing(recorded_weights(document["shared"]), document["shared"])
         lines.append(f"  reference  {plain(document['reference'])}; shared: {shared}")
+    lines += [f"  assumed    {said}" for said in assumptions(document["assumed"])]
     lines += [f"  noise      {_noise(document)}", f"  observer   {_observer(document['observer'])}"]
     lines += [f"  rows       {_rows(entry)}" for entry in document["rows"]]
     passes = document["evaluations"]

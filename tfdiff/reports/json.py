@@ -29,7 +29,7 @@ def document(result: Result) -> dict[str, Any]:
         "version": VERSION,
         "verdict": result.verdict,
         "a": _side(result.a_trace, result.a_header),
-        "b": _side(result.b_trace, result.b_header),
+        "b": {**_side(result.b_trace, result.b_header), "assumed": finite(list(result.b_header.assumed))},
         "steps": {"a": result.a_steps, "b": result.b_steps, "compared": result.compared, "horizon": result.horizon},
         "judged": result.compared if result.judged is None else result.judged,
         "evaluations": {key: result.evaluations.get(key, 0) for key in ("a", "b", "compared")},
@@ -135,4 +135,5 @@ def _cause(cause: Cause) -> dict[str, Any]:
         "error_before": finite(cause.error_before),
         "error_after": finite(cause.error_after),
         **({"evidence": finite(cause.evidence)} if cause.evidence else {}),
+        "assume": cause.assume,
     }

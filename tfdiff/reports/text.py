@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tfdiff.reports.facts import evidences, shared_weights, unpaired
-from tfdiff.reports.words import constant, count, number, plain, sharing, would_pass
+from tfdiff.reports.words import assumptions, constant, count, number, plain, sharing, would_pass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ def render(result: Result, paths: tuple[str, str] | None = None) -> str:
         [headline(result)],
         _basis(result),
         _first(result),
-        _causes(result.causes),
+        _causes(result, a, b),
         _own(result.own),
         _further(result),
         _reasons("Not shared", result.not_shared),
@@ -100,6 +101,11 @@ def _basis(result: Result) -> list[str]:
     lines = [
         f"  a         {plain(result.a_header.script)} ({versions[0]})",
         f"  b         {plain(result.b_header.script)} ({versions[1]})",
+        *(
+            line
+            for said in assumptions(result.b_header.assumed)
+            for line in _wrapped(f"assumed   {said}", "  ", hang=10)
+        ),
         *_numerics(result),
         *_switches(result),
         f"  shared    {shared}",
@@ -176,7 +182,8 @@ def _errors(divergence: Divergence) -> str:
     return f"{words}, {number(divergence.multiple)} times what noise does to a here ({number(divergence.noise)})"
 
 
-def _causes(causes: Sequence[Cause]) -> list[str]:
+def _causes(result: Result, a: str, b: str) -> list[str]:
+    causes = result.causes
     if not causes:
         return []
     lines = ["Causes, in the order in which to mend them"]
@@ -190,7 +197,20 @@ def _causes(causes: Sequence[Cause]) -> list[str]:
             lines += _wrapped(f"config {_evidence(cause)}", "     ", hang=7)
         if cause.fix:
             lines += _wrapped(f"fix    {cause.fix}", "     ", hang=7)
+        if cause.assume:
+            lines.append(f"     try    {_try(result, cause.assume, a, b)}")
     return lines
+
+
+def _try(result: Result, assume: str, a: str, b: str) -> str:
+    """The command that runs b without a cause, and without those that its run was without already; in one line."""
+    header = result.b_header
+    taken = [str(one.get("assume", "")) for one in header.assumed if one.get("taken")]
+    steps = header.options.get("steps", 10)
+    words = ["tfdiff", "record", "--reference", a, "-o", f"{b.removesuffix('.h5')}-assumed.h5"]
+    words += ["--steps", str(steps)] if steps != 10 else []
+    words += [word for text in (*taken, assume) for word in ("--assume", text)]
+    return plain(shlex.join([*words, header.script, *header.arguments]))
 
 
 def _proof(cause: Cause) -> str:

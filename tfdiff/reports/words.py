@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HIDDEN = frozenset(
     {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -41,6 +44,16 @@ def count(amount: int, noun: str) -> str:
     """Return `1 step`, `2,345 steps`, `3 passes`."""
     plural = "es" if noun.endswith(("s", "ch")) else "s"
     return f"{amount:,} {noun}{'' if amount == 1 else plural}"
+
+
+def assumptions(assumed: Iterable[dict[str, Any]]) -> list[str]:
+    """Return `dropout-rate=0.2@b.py:41, taken by Dropout 'drop' at b.py:41`; where nothing took one, that."""
+    found = []
+    for one in assumed:
+        taken = one.get("taken") if isinstance(one.get("taken"), (list, tuple)) else ()
+        by = f"taken by {', '.join(map(plain, taken))}" if taken else "NOT taken by anything, so it changed nothing"
+        found.append(f"{plain(one.get('assume', '?'))}, {by}")
+    return found
 
 
 def yes_no(value: object) -> str:
