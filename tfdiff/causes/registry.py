@@ -126,6 +126,7 @@ OVERRULED: dict[str, frozenset[str]] = {
     "loss-weights": frozenset({"grad-scale"}),
     "loss-reduction": frozenset({"grad-scale"}),
     "loss-kind": frozenset({"grad-scale"}),
+    "grad-clipping": frozenset({"grad-scale"}),
     "update-twice": frozenset({"lr", "lr-schedule", "grad-scale"}),
     "arch-order": frozenset({"activation", "training-flag", "arch-missing-layer", "arch-extra-layer"}),
     "arch-missing-layer": frozenset({"activation"}),
