@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tfdiff.comparison.findings import Match
-from tfdiff.comparison.formats import in_other_format
 from tfdiff.comparison.metrics import observation_error, pair_error, pair_order
 from tfdiff.pairing.given import USER, barred
 from tfdiff.pairing.layouts import permutations_between
@@ -73,7 +72,6 @@ def match_forward(runs: Runs, view: StepView, tolerance: float) -> Matching:
         *_by_value(view, _same_role(view.a, "noise"), _same_role(view.b, "noise"), limits),
         *_by_value(view, _telling(view.a), _telling(view.b), limits),
     ]
-    found = [*found, *in_other_format(view, found)]
     found = _as_given(runs, view, found, tolerance)
     return Matching(_grouped(found, "a"), _grouped(found, "b"), tolerance)
 
