@@ -45,11 +45,7 @@ def precision_notes(runs: Runs, graphs: tuple[StepGraph, StepGraph]) -> list[str
         judged = finest if epsilon(finest) >= epsilon("float32") else "float32"
         notes.append(f"a computes in {names[0]}, b in {names[1]}: judged by the rounding of {judged}")
     a, b = runs.a.header.numerics, runs.b.header.numerics
-    other = [
-        f"{name} {a.get(name, 'unknown')} in a, {b.get(name, 'unknown')} in b"
-        for name in {**a, **b}
-        if a and b and a.get(name) != b.get(name)
-    ]
+    other = [f"{name} {value} in a, {b[name]} in b" for name, value in a.items() if name in b and value != b[name]]
     if other:
         notes.append(f"{'; '.join(other)}: differences of the size of rounding may come from it")
     return notes

@@ -115,10 +115,10 @@ def _tf32() -> str:
 
 
 def _policy() -> str:
-    """The policy of the Keras that the script uses; "" without one."""
+    """The policy of the Keras that the script uses; "" without one, or where layers go by their inputs."""
     keras, legacy = sys.modules.get("keras"), sys.modules.get("tf_keras")
     if legacy is not None:
         name = _known(lambda: legacy.mixed_precision.global_policy().name)
     else:
         name = _known(lambda: keras.mixed_precision.dtype_policy().name) if keras is not None else None
-    return str(name or "")
+    return "" if name == "_infer" else str(name or "")

@@ -127,7 +127,7 @@ def _numerics(result: Result) -> list[str]:
     a, b = result.a_header.numerics, result.b_header.numerics
     if not a or not b:
         return []
-    other = [f"{plain(name)} {plain(b.get(name, 'unknown'))}" for name in {**a, **b} if a.get(name) != b.get(name)]
+    other = [f"{plain(name)} {plain(b[name])}" for name in a if name in b and a[name] != b[name]]
     same = ", ".join(f"{plain(name)} {plain(value)}" for name, value in a.items())
     told = f"b otherwise: {', '.join(other)}" if other else "b alike"
     return _wrapped(f"numerics  {same}; {told}", "  ", hang=10)
