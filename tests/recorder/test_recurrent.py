@@ -31,6 +31,8 @@ LINES = marks(SCRIPT)
         ("keras_rnn", "rnn_scan"),
         ("keras_both_ways", "both_ways"),
         ("keras_stateful", "stateful"),
+        ("stateful", "handed_on"),
+        ("handed_on", "handed_on"),
     ],
 )
 def test_equal(layers: Recorder, a: str, b: str) -> None:

@@ -123,6 +123,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
 
 OVERRULED: dict[str, frozenset[str]] = {
     "loss-from-logits": frozenset({"activation"}),
+    "dropout-rate": frozenset({"mask"}),
     "loss-weights": frozenset({"grad-scale"}),
     "loss-reduction": frozenset({"grad-scale"}),
     "loss-kind": frozenset({"grad-scale"}),

@@ -197,6 +197,8 @@ class StepBuilder:
         same_iteration = self._is_further_pass(event, forward)
         if not same_iteration or any(op.after for op in update):
             self.finish(update)
+        if not same_iteration:  # a state that is handed on was computed by a step before: this one begins with it
+            forward = self.known.ancestors(event.targets + event.given, self._without_weights() + self.segment)
         states = self._state_assigns(forward)
         side = self.known.ancestors([t for op in states for t in op.operands], self.segment)
         inside = {id(op) for op in forward}
@@ -208,12 +210,14 @@ class StepBuilder:
             self.evals.strays(rest, self.begun, beside={(op.code.layer, op.code.called) for op in forward})
             idle = frozenset(id(op) for op in rest if op.taped)
             forward = [op for op in self._previous + self.segment if id(op) in inside | idle] if idle else forward
-            self._previous = [
-                op for op in self._previous if id(op) in inside and self.known.dependent.isdisjoint(op.outputs)
-            ]
+            self._previous = [op for op in self._without_weights() if id(op) in inside]
         self._previous += self.segment
         self.segment = []
         self._open = Pending(event, forward, side_ops, idle)
+
+    def _without_weights(self) -> list[OpEvent]:
+        """The ops of before this pass that depend on no weight: those go into every step."""
+        return [op for op in self._previous if self.known.dependent.isdisjoint(op.outputs)]
 
     def _continues(self, event: GradientBegin) -> bool:
         """The same loss asked for one variable after the other is one backward pass in several calls."""

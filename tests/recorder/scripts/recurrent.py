@@ -245,4 +245,26 @@ def stateful():
     loop(forward, [w, u, b, v, bias], X, Y)
 
 
+def handed_on():
+    """Each step gives its state back, and the next one begins with it."""
+    w, u, b = variable(glorot(D, 4 * H)), variable(orthogonal(H, 4 * H)), variable(forget("ifgo"))
+    v, bias = head()
+
+    @tf.function
+    def step(x, y, h, c):
+        with tf.GradientTape() as tape:
+            for k in range(T):
+                h, c = lstm_step(dict(zip("ifgo", tf.split(x[:, k] @ w + h @ u + b, 4, axis=1), strict=True)), c)
+            each = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=h @ v + bias)
+            loss = tf.reduce_mean(each)
+        params = [w, u, b, v, bias]
+        for param, gradient in zip(params, tape.gradient(loss, params), strict=True):
+            param.assign_sub(0.1 * gradient)
+        return h, c
+
+    h = c = tf.zeros((BATCH, H))
+    for k in range(0, ROWS, BATCH):
+        h, c = step(tf.constant(X[k : k + BATCH]), tf.constant(Y[k : k + BATCH]), h, c)
+
+
 globals()[NAME]()
