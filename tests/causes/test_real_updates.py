@@ -248,6 +248,11 @@ SCALED_BY_HAND = of(TAPE, "Adam(0.01)").replace(LOSS, f"{LOSS} * 128.0")
         pytest.param(SCALED_BY_HAND.replace("#before", "g = [each / 128.0 for each in g]"), [], id="taken out by hand"),
         pytest.param(SCALED_BY_HAND, [("grad-scale", {"a": 1.0, "b": 128.0})], id="left in"),
         pytest.param(
+            SCALED_BY_HAND.replace("128.0", "0.3"),
+            [("loss-weights", {"a": 1.0, "b": pytest.approx(0.3)})],
+            id="a weight, no scale",
+        ),
+        pytest.param(
             SCALED_OPTIMIZER.replace("RATE", "0.001"),
             [("lr", {"a": pytest.approx(0.01), "b": pytest.approx(0.001)})],
             id="another rate behind it",

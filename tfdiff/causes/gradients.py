@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import frexp
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,12 +107,20 @@ def _of_loss(scene: Scene) -> Proposal | None:
             _loss_fix(scene, a, b),
             {"a": float(f"{a:.6g}"), "b": float(f"{b:.6g}")},
             fitted=0,
+            code="grad-scale" if _binary(a) and _binary(b) else "loss-weights",
         )
     return None
 
 
+def _binary(factor: float) -> bool:
+    """Whether a factor is a power of two, as loss scales and numbers of replicas are."""
+    return frexp(factor)[0] == 0.5
+
+
 def _loss_fix(scene: Scene, a: float, b: float) -> str:
     where = at(scene.finding.divergence.b, called=True)
+    if same(a, 1.0, 1e-6) and not _binary(b):
+        return f"no weight on the loss, or the same in A: {number(b)} * loss, loss_weights={number(b)}{where}"
     if same(a, 1.0, 1e-6):
         return f"take the gradient of the loss itself, or divide the gradients by {number(b)} again{where}"
     return f"multiply the loss by {number(a)} as A does, instead of by {number(b)}{where}"

@@ -109,7 +109,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("update",),
         optimizers.other_optimizer,
     ),
-    Hypothesis(("grad-scale",), ("loss", "backward", "update"), gradients.gradient_scale),
+    Hypothesis(("grad-scale", "loss-weights"), ("loss", "backward", "update"), gradients.gradient_scale),
     Hypothesis(("grad-clipping",), ("backward", "update"), gradients.gradient_clipping),
     Hypothesis(("grad-stopped",), ("backward",), training.gradient_stopped),
     Hypothesis(("frozen-layer",), ("backward", "update"), training.frozen),
