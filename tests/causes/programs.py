@@ -10,7 +10,7 @@ import numpy as np
 
 from tfdiff.causes import explain_finding
 from tfdiff.comparison.compare import compare
-from tfdiff.model import Configuration, End, Header, Site, StepInfo, Variable
+from tfdiff.model import End, Header, Site, StepInfo, Variable
 from tfdiff.trace.reader import open_trace
 from tfdiff.trace.records import Record
 from tfdiff.trace.writer import TraceWriter
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tfdiff.comparison.findings import Finding
     from tfdiff.model import Cause, Result
+    from tfdiff.settings import Configuration
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfdiff.comparison.configuration import alike, differing, same_setting
-from tfdiff.model import Configuration
+from tfdiff.settings import Configuration
 
 from .test_dropout import drop, program
 from .test_layers import FUNCTIONS, network

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tfdiff.errors import TraceError
-from tfdiff.model import Configuration, Header
+from tfdiff.model import Header
+from tfdiff.settings import Configuration
 from tfdiff.trace.reader import MOST_CONFIGURATIONS, open_trace
 from tfdiff.trace.trim import trim
 from tfdiff.trace.writer import TraceWriter

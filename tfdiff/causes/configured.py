@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfdiff.causes.words import argument, number, plain
 from tfdiff.comparison.configuration import Setting, alike, configuration_of, differing, relevant, same_setting
-from tfdiff.model import Configuration
+from tfdiff.settings import Configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

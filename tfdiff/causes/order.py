@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tfdiff.causes.dropout import find_drop
 from tfdiff.causes.hypothesis import Proposal
+from tfdiff.causes.layers import goes_on
 from tfdiff.causes.recompute import MIN_SIZE, differ, dominators, effort, find, recompute, tells
 from tfdiff.causes.scene import same
 from tfdiff.causes.words import plain
@@ -58,7 +59,8 @@ def _swapped(scene: Scene, cut: Cut) -> Proposal | None:
         if second is None or recorded is None or not differ(second, first) or not differ(second, recorded):
             continue
         at_second = find(scene, scene.a, second, cut.permutation, behind=at_first)
-        if at_second is not None:
+        # Where B lacks a layer, what is left of both sides may look exchanged: then they go on with other ops.
+        if at_second is not None and goes_on(scene.b, end, scene.a, at_second):
             return _proposal(scene, cut, at_second, (middle, end), (recorded, second))
     return None
 

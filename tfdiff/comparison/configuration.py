@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tfdiff.model import Configuration, Phase
+    from tfdiff.model import Phase
+    from tfdiff.settings import Configuration
     from tfdiff.trace.reader import Trace
 
 SAME = 1e-6

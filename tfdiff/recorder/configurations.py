@@ -14,8 +14,8 @@ import weakref
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tfdiff.model import Configuration
 from tfdiff.recorder.settings import plain_settings
+from tfdiff.settings import Configuration
 from tfdiff.trace.reader import MOST_CONFIGURATIONS
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff._version import __version__
-from tfdiff.model import Configuration, End, Header
+from tfdiff.model import End, Header
 from tfdiff.recorder.evals import MOST_PASSES
 from tfdiff.recorder.rowsource import batch_signatures
 from tfdiff.trace.writer import TraceWriter
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tfdiff.recorder.evals import EvalRecords
     from tfdiff.recorder.rowsource import RowSources
     from tfdiff.recorder.variables import Variables
+    from tfdiff.settings import Configuration
     from tfdiff.trace.records import Record
 
 

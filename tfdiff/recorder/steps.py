@@ -29,6 +29,7 @@ from tfdiff.recorder.stream import (
     OpEvent,
     Slices,
     Token,
+    tokens_of,
 )
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class StepBuilder:
         same_iteration = self._is_further_pass(event, forward)
         if not same_iteration or any(op.after for op in update):
             self.finish(update)
-        if not same_iteration:  # a state that is handed on was computed by a step before: this one begins with it
+        if not same_iteration:  # a state that is handed on is where this step begins
             forward = self.known.ancestors(event.targets + event.given, self._without_weights() + self.segment)
         states = self._state_assigns(forward)
         side = self.known.ancestors([t for op in states for t in op.operands], self.segment)
@@ -336,7 +337,7 @@ class StepBuilder:
     def _update_ops(self, pending: Pending, ops: list[OpEvent], *, alone: bool) -> list[OpEvent]:
         """The assigns of this step and everything their values were computed from since the gradient call."""
         handles = {handle for handle, _ in pending.end.gradients} if pending.end else set()
-        results = {t for _, g in (pending.end.gradients if pending.end else []) for t in _tokens(g)}
+        results = {t for _, g in (pending.end.gradients if pending.end else []) for t in tokens_of(g)}
         derived = set(results)
         assigns = []
         for op in ops:
@@ -380,12 +381,6 @@ class StepBuilder:
     def _forget(self) -> None:
         self.known.forget((*self._previous, *self.segment, *self.evals.ops))
         self._untaped = 0
-
-
-def _tokens(gradient: Token | Slices | None) -> list[Token]:
-    if isinstance(gradient, Slices):
-        return [gradient.values, gradient.indices]
-    return [] if gradient is None else [gradient]
 
 
 def _nbytes(value: Any) -> int:

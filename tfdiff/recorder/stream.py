@@ -96,6 +96,13 @@ class Slices(NamedTuple):
     indices: Token
 
 
+def tokens_of(gradient: Token | Slices | None) -> list[Token]:
+    """The tensors of a gradient."""
+    if isinstance(gradient, Slices):
+        return [gradient.values, gradient.indices]
+    return [] if gradient is None else [gradient]
+
+
 @dataclass(slots=True)
 class GradientEnd:
     """A gradient call returned: per variable handle its gradient, per activation its gradient; in a graph's program,

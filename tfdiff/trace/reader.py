@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfdiff.errors import TraceError
-from tfdiff.model import Configuration, End, Header, Observed, RowSource, Site, Variable
+from tfdiff.model import End, Header, Observed, RowSource, Site, Variable
 from tfdiff.orders import Isolated
+from tfdiff.settings import Configuration
 from tfdiff.trace.block import Block, Part, Source, read_counted
 from tfdiff.trace.codec import build, build_all
 from tfdiff.trace.guard import damage, damaged, open_file, shown

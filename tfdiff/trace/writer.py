@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from tfdiff.model import Configuration, End, EvalInfo, Header, Observed, RowSource, Site, StepInfo, Variable
+    from tfdiff.model import End, EvalInfo, Header, Observed, RowSource, Site, StepInfo, Variable
     from tfdiff.orders import Isolated
+    from tfdiff.settings import Configuration
     from tfdiff.trace.records import Record
 
     Hashes = npt.NDArray[np.uint64]
