@@ -63,8 +63,10 @@ class DiffCommand:
         return EXIT_OF_VERDICT[result.verdict]
 
 
-def print_text(result: Result, a: Path, b: Path) -> None:
-    """Put the text for people on stdout; `a` and `b` are the traces as the user can type them."""
+def print_text(result: Result, a: Path, b: Path, script: str | None = None) -> None:
+    """Put the text for people on stdout; `a` and `b` are the traces, `script` is b's program as the user can type
+    them.
+    """
     from tfdiff.reports import text
 
-    put(text.render(result, paths=(str(a), str(b))))
+    put(text.render(result, paths=(str(a), str(b)), script=script))

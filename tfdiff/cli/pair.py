@@ -75,7 +75,7 @@ def compare_scripts(pair: Pair) -> int:
     from tfdiff.api import diff
 
     result = diff(pair.a_trace, pair.b_trace, pairs=pair.map)
-    print_text(result, pair.a_trace, pair.b_trace)
+    print_text(result, pair.a_trace, pair.b_trace, pair.b)
     offer_viewer(pair)
     return EXIT_OF_VERDICT[result.verdict]
 

@@ -95,7 +95,9 @@ def _with_arguments(assuming: Assuming, name: str, original: Callable[..., Any])
         bound = signature.bind(*args, **kwargs)
         line = assuming.here().called
         for code, put in ARGUMENTS[name]:
-            value = assuming.value(code, f"tf's {name}", line) if assuming.wants(code) else None
+            # Values are clipped for many reasons (in front of a logarithm): which call is meant has to be said.
+            placed = code == "grad-clipping"
+            value = assuming.value(code, f"tf's {name}", line, placed=placed) if assuming.wants(code) else None
             if value is not None:
                 put(bound.arguments, value)
         return original(*bound.args, **bound.kwargs)

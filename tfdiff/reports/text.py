@@ -18,14 +18,16 @@ WIDTH = 110
 LISTED = 8  # names shown of a list that may be long
 
 
-def render(result: Result, paths: tuple[str, str] | None = None) -> str:
-    """Return the text; `paths` are the traces as the reader can type them (default: as the result names them)."""
+def render(result: Result, paths: tuple[str, str] | None = None, script: str | None = None) -> str:
+    """Return the text; `paths` are the traces as the reader can type them (default: as the result names them), `script`
+    is b's program (default: its name, for a trace keeps no folders).
+    """
     a, b = paths or (result.a_trace, result.b_trace)
     sections = (
         [headline(result)],
         _basis(result),
         _first(result),
-        _causes(result, a, b),
+        _causes(result, a, b, script),
         _own(result.own),
         _further(result),
         _reasons("Not shared", result.not_shared),
@@ -182,7 +184,7 @@ def _errors(divergence: Divergence) -> str:
     return f"{words}, {number(divergence.multiple)} times what noise does to a here ({number(divergence.noise)})"
 
 
-def _causes(result: Result, a: str, b: str) -> list[str]:
+def _causes(result: Result, a: str, b: str, script: str | None) -> list[str]:
     causes = result.causes
     if not causes:
         return []
@@ -198,11 +200,11 @@ def _causes(result: Result, a: str, b: str) -> list[str]:
         if cause.fix:
             lines += _wrapped(f"fix    {cause.fix}", "     ", hang=7)
         if cause.assume:
-            lines.append(f"     try    {_try(result, cause.assume, a, b)}")
+            lines.append(f"     try    {_try(result, cause.assume, a, b, script)}")
     return lines
 
 
-def _try(result: Result, assume: str, a: str, b: str) -> str:
+def _try(result: Result, assume: str, a: str, b: str, script: str | None) -> str:
     """The command that runs b without a cause, and without those that its run was without already; in one line."""
     header = result.b_header
     taken = [str(one.get("assume", "")) for one in header.assumed if one.get("taken")]
@@ -210,7 +212,7 @@ def _try(result: Result, assume: str, a: str, b: str) -> str:
     words = ["tfdiff", "record", "--reference", a, "-o", f"{b.removesuffix('.h5')}-assumed.h5"]
     words += ["--steps", str(steps)] if steps != 10 else []
     words += [word for text in (*taken, assume) for word in ("--assume", text)]
-    return plain(shlex.join([*words, header.script, *header.arguments]))
+    return plain(shlex.join([*words, script or header.script, *header.arguments]))
 
 
 def _proof(cause: Cause) -> str:
