@@ -215,3 +215,10 @@ def test_assumptions(make_result):
     assert "  assumed   norm-epsilon=1\\x1b, NOT taken by anything, so it changed nothing\n" in shown
     command = "tfdiff record --reference 'x y/a.h5' -o b-assumed.h5"
     assert f"     try    {command} --assume lr=0.1@b.py:9 --assume dropout-rate=0.3@b.py:41 b.py --all\n" in shown
+
+
+def test_the_command_has_the_script_as_it_was_given(make_result):
+    """A trace keeps no folders: where the script was given with one, the command to try a cause has it."""
+    causes = (dataclasses.replace(make_result().causes[0], assume="lr=0.1"),)
+    shown = text.render(make_result(causes=causes), ("a.h5", "b.h5"), "my demo/b.py")
+    assert "--assume lr=0.1 'my demo/b.py'\n" in shown
