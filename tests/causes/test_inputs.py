@@ -45,6 +45,24 @@ def test_scaled_behind_a_layer_is_unexplained(first):
     )
 
 
+def with_scaled_labels(script: str, factor: float, function: str) -> Program:
+    """Dense, an activation, dense, squared error against labels times a number."""
+    p = Program(script)
+    h = p.dense(p.input(features()), "first", 6)
+    made = np.tanh(p.value(h)) if function == "Tanh" else np.maximum(p.value(h), 0.0)
+    h = p.op(function, made, h, line=6)
+    labels = p.input(np.linspace(0.1, 2.0, 72, dtype=np.float32).reshape(24, 3))
+    scaled_labels = p.op("Mul", p.value(labels) * np.float32(factor), labels, p.constant(factor), line=7)
+    programs.squared(p, p.dense(h, "out", 3, line=9), scaled_labels)
+    return p
+
+
+def test_scaled_labels_are_no_cause_of_what_comes_before(first):
+    """What is done to the labels does not lead to a difference within the network, and is not named there."""
+    a, b = with_scaled_labels("a.py", 0.9, "Tanh"), with_scaled_labels("b.py", 0.8, "Relu")
+    assert first(a, b).code == "activation"
+
+
 def looked_up(script: str, rows: np.ndarray) -> Program:
     """Rows of a table, dense, squared error."""
     p = Program(script)

@@ -44,7 +44,7 @@ def input_scale(scene: Scene) -> Proposal | None:
             continue
         a, b = _scaled(scene, scene.a, cut.a, cut.x_a), _scaled(scene, scene.b, cut.b, cut.x_b)
         unscaled = [one.node == index for one, index in ((a, cut.a), (b, cut.b))]
-        if a.same_as(b) or all(unscaled):
+        if a.same_as(b) or all(unscaled) or not (_at_place(scene.a, a.node) and _at_place(scene.b, b.node)):
             continue
         if unscaled[0] and not goes_on(scene.a, cut.a, scene.b, b.node):
             continue
@@ -79,6 +79,12 @@ def _said(name: str, one: _Map) -> str:
     if one.offset == 0.0:
         return scaled
     return f"{scaled} {'+' if one.offset > 0 else '-'} {number(abs(one.offset))}"
+
+
+def _at_place(side: Side, node: int) -> bool:
+    """Whether a tensor lies on the way to or from the place of the divergence: labels, say, are scaled elsewhere."""
+    place = side.frontier
+    return place is None or node in side.ancestors((place,)) or place in side.ancestors((node,))
 
 
 def is_batch(side: Side, index: int) -> bool:
