@@ -264,6 +264,14 @@ def test_loss_scales(compared, b, expected):
     assert [(cause.code, cause.constants) for cause in compared(of(FIT, "Adam(0.01)"), b).causes] == expected
 
 
+def test_another_loss_is_no_scale_because_clipping_hides_it(compared):
+    """Gradients clipped to one norm are equal whatever the loss is multiplied by: the loss is told all the same."""
+    optimizer = "Adam(0.01, global_clipnorm=0.001)"
+    assert compared(of(FIT, optimizer), of(TAPE, optimizer)).first is None
+    cause = compared(of(FIT, optimizer), of(TAPE, optimizer).replace(LOSS, f"{LOSS} * 16.0")).causes[0]
+    assert (cause.code, cause.constants) == ("grad-scale", {"a": 1.0, "b": pytest.approx(16.0)})
+
+
 def test_gradients_that_an_adaptive_optimizer_is_handed_in_another_size(compared):
     """Adam's updates hardly show it, what it is handed does."""
     b = of(TAPE, "Adam(0.01)").replace("#before", "g = [100.0 * each for each in g]")

@@ -14,6 +14,7 @@ from tfdiff.comparison.handed import handed
 from tfdiff.comparison.metrics import own_values, pair_values, relative_error
 from tfdiff.comparison.runs import norm
 from tfdiff.comparison.update import updates
+from tfdiff.pairing.sites import is_float
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tfdiff.comparison.forward import ForwardResult
     from tfdiff.comparison.runs import Runs, StepView
     from tfdiff.comparison.update import UpdateHistory
+    from tfdiff.model import Observation
 
     Floats = npt.NDArray[np.float64]
 
@@ -42,7 +44,8 @@ def without_scale(
         return None
     square = sum(float((a * a).sum()) for a, _ in values)
     factor = sum(float((a * b).sum()) for a, b in values) / square if square else 0.0
-    if factor <= 0.0 or abs(factor - 1.0) <= ALIKE or not (forward.equal or _is_ratio_of_losses(view, factor)):
+    known = factor > 0.0 and abs(factor - 1.0) > ALIKE and (forward.equal or _is_ratio_of_losses(view, factor))
+    if not known or not _is_scale(view, found, factor, loss_agrees=forward.equal):
         return None
     plain = [gradient if gradient.noise else _scaled(view, gradient, factor) for gradient in found]
     alike = _handed_alike(view, plain)
@@ -53,6 +56,28 @@ def without_scale(
     noise = {gradient.pair for gradient in plain if gradient.noise}
     moved = [update for update in updates(runs, view, plain, history) if update.pair not in noise]
     return plain if any(norm(u.a) for u in moved) and not any(u.different for u in moved) else None
+
+
+def _is_scale(view: StepView, found: list[Gradient], factor: float, *, loss_agrees: bool) -> bool:
+    """Whether the side with the larger loss has it without the factor, too, and its gradients divided by it.
+
+    Clipping, and optimizers that go by the gradients' signs, make equal updates of another loss as well.
+    """
+    scaled, times = (view.b, factor) if factor > 1.0 else (view.a, 1.0 / factor)
+    kept = [seen for seen in scaled.observations if seen.site.phase in ("backward", "update") and is_float(seen)]
+    for gradient in found:
+        own = gradient.b if scaled is view.b else gradient.a
+        if own is not None and not gradient.noise and not _one_of(kept, own.size, own.stats.norm / times):
+            return False
+    if loss_agrees or scaled.loss is None:
+        return loss_agrees
+    whole = scaled.observations[scaled.loss].stats.norm
+    return _one_of([scaled.observations[i] for i in scaled.order if i != scaled.loss], 1, whole / times)
+
+
+def _one_of(among: list[Observation], size: int, length: float) -> bool:
+    """Whether a tensor of that size and norm is there."""
+    return any(seen.size == size and abs(seen.stats.norm - length) <= ALIKE * length for seen in among)
 
 
 def _values(view: StepView, gradient: Gradient) -> tuple[Floats, Floats] | None:
